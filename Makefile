@@ -1,0 +1,41 @@
+# What a newcomer needs: `make demo` and `make test`. Everything else is for those who work on the project.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check format types pytest clean
+
+help:
+	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
+	@echo "make test     install, then lint, types and tests"
+	@echo "make format   rewrite the sources the way the linter wants them"
+	@echo "make clean    remove the environment and the caches (never a run)"
+
+install: $(STAMP)
+
+# The environment is made again whenever the pinned versions or the package's needs change.
+$(STAMP): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cpsd needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+pytest: $(STAMP)
+	$(BIN)/pytest
+
+test: check types pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

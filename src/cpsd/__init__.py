@@ -1,0 +1,1 @@
+"""Multi-label image classification by complementary parallel self-distillation."""

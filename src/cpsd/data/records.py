@@ -1,0 +1,99 @@
+"""Records: the one in-memory form of a data set, whatever format it came from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpsd.errors import DataError
+from cpsd.labels import UNKNOWN, LabelSpace, Targets
+
+TRAIN = "train"
+VALIDATION = "validation"
+TEST = "test"
+UNASSIGNED = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Pictures, what is known of their labels, and the split each belongs to.
+
+    Args:
+        paths: N picture paths as the source wrote them, with forward slashes, relative to ``root``
+            (an absolute path stands for itself).
+        targets: ``(N, C)`` int8; 1 present, 0 absent, -1 unknown.
+        labels: the C labels.
+        splits: N split names: ``train``, ``validation``, ``test``, further test splits
+            (``test-...``), or ``""`` where the source named none.
+        root: the folder that ``paths`` are relative to.
+        origins: N places in the source (``labels.csv, row 12``), for messages.
+
+    Raises:
+        DataError: the lengths do not agree, or a target is not 1, 0 or -1.
+    """
+
+    paths: tuple[str, ...]
+    targets: Targets
+    labels: LabelSpace
+    splits: tuple[str, ...]
+    root: Path
+    origins: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        num_images = len(self.paths)
+        if self.targets.shape != (num_images, len(self.labels)):
+            raise DataError(
+                f"Targets of shape {self.targets.shape} do not fit {num_images} pictures "
+                f"and {len(self.labels)} labels."
+            )
+        if not len(self.splits) == len(self.origins) == num_images:
+            raise DataError("Every picture needs one split and one origin.")
+        if not np.isin(self.targets, (-1, 0, 1)).all():
+            raise DataError("A target is 1 (present), 0 (absent) or -1 (unknown), nothing else.")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image_path(self, index: int) -> Path:
+        """Return where the picture of row ``index`` lies."""
+        return self.root / self.paths[index]
+
+    def indices(self, split: str) -> NDArray[np.intp]:
+        """Return the rows of ``split``, ascending."""
+        return np.flatnonzero(np.array([s == split for s in self.splits], dtype=bool))
+
+    def test_splits(self) -> tuple[str, ...]:
+        """Return the test splits there are: ``test`` first, further ones in order of appearance."""
+        seen = dict.fromkeys(s for s in self.splits if s == TEST or s.startswith(f"{TEST}-"))
+        return tuple(sorted(seen, key=lambda split: split != TEST))
+
+    def select(self, rows: Sequence[int] | NDArray[np.intp]) -> "Records":
+        """Return the records of ``rows``, in the given order."""
+        rows = [int(r) for r in rows]
+        return replace(
+            self,
+            paths=tuple(self.paths[r] for r in rows),
+            targets=self.targets[rows],
+            splits=tuple(self.splits[r] for r in rows),
+            origins=tuple(self.origins[r] for r in rows),
+        )
+
+    def with_splits(self, splits: Sequence[str]) -> "Records":
+        """Return the same pictures with other splits."""
+        return replace(self, splits=tuple(splits))
+
+    def without_positive(self) -> NDArray[np.bool_]:
+        """Return which pictures ``(N,)`` have something known of them but no positive label."""
+        known = (self.targets != UNKNOWN).any(axis=1)
+        return known & ~(self.targets == 1).any(axis=1)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over paths, targets, labels and splits (not over picture contents)."""
+        digest = hashlib.sha256()
+        for names in (self.labels.names, self.paths, self.splits):
+            digest.update("\0".join(names).encode(errors="surrogateescape") + b"\1")
+        digest.update(np.ascontiguousarray(self.targets).tobytes())
+        return digest.hexdigest()
