@@ -21,6 +21,11 @@ $(STAMP): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
+# The demo goes on where it stopped, and shows its table again when it is done.
+demo: $(STAMP)
+	$(BIN)/cpsd data demo demo-data
+	$(BIN)/cpsd run demo-data/labels.csv --config demo --out runs/demo
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ fields; an unknown key is an error.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from cpsd.errors import ConfigError
 
@@ -17,6 +17,17 @@ DataFormat = Literal["table", "coco", "voc", "nus-wide"]
 def _require(condition: bool, key: str, value: object, needed: str) -> None:
     if not condition:
         raise ConfigError(f"{key} is {value!r}; it must be {needed}.")
+
+
+def _require_own_schedule(section: str, epochs: int | None, learning_rate: float | None) -> None:
+    """Check what a section puts in place of the shared training settings."""
+    _require(epochs is None or epochs >= 1, f"{section}.epochs", epochs, "at least 1")
+    _require(
+        learning_rate is None or learning_rate > 0,
+        f"{section}.learning_rate",
+        learning_rate,
+        "greater than 0",
+    )
 
 
 def _require_fraction(key: str, value: float) -> None:
@@ -141,6 +152,13 @@ class LossConfig:
     reduction: Literal["sum", "mean"] = "sum"
     """Over images and labels, of classification and distillation terms alike."""
 
+    def __post_init__(self) -> None:
+        for key in ("gamma_neg", "gamma_pos"):
+            value = getattr(self, key)
+            _require(value >= 0, f"loss.{key}", value, "at least 0")
+        _require_fraction("loss.clip", self.clip)
+        _require(0 < self.eps < 1, "loss.eps", self.eps, "between 0 and 1")
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -222,6 +240,9 @@ class TeachersConfig:
     together: bool = True
     """Train a strategy's teachers in one pass over the pictures, or one after another."""
 
+    def __post_init__(self) -> None:
+        _require_own_schedule("teachers", self.epochs, self.learning_rate)
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -231,6 +252,9 @@ class StudentConfig:
     """Epochs of the student; by default training.epochs."""
     learning_rate: float | None = None
     """Peak learning rate of the student; by default training.learning_rate."""
+
+    def __post_init__(self) -> None:
+        _require_own_schedule("student", self.epochs, self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -284,6 +308,3 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
-
-
-Json = dict[str, Any]

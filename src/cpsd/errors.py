@@ -15,6 +15,9 @@ Every message says what is wrong and where (file, row or key), what was found, a
 import difflib
 from collections.abc import Iterable
 
+EXIT_USER_ERROR = 2
+"""Exit code of a command that the user can mend."""
+
 
 class CpsdError(Exception):
     """Root of all errors that this package raises on purpose."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpsd.errors import DataError
-from cpsd.labels import UNKNOWN, LabelSpace, Targets
+from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -88,7 +88,7 @@ class Records:
     def without_positive(self) -> NDArray[np.bool_]:
         """Return which pictures ``(N,)`` have something known of them but no positive label."""
         known = (self.targets != UNKNOWN).any(axis=1)
-        return known & ~(self.targets == 1).any(axis=1)
+        return np.asarray(known & ~(self.targets == PRESENT).any(axis=1), dtype=np.bool_)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over paths, targets, labels and splits (not over picture contents)."""

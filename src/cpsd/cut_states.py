@@ -1,0 +1,157 @@
+"""The states of a normalized-cut search, side by side, and the step that improves them.
+
+Shapes: S states, K parts, N nodes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+_MARGIN = 1e-10
+"""A cut must be better by this much: running sums drift by less."""
+_TINY = np.finfo(np.float64).tiny
+_RESTING = 1e3
+"""Added to the cost of moving a resting node: only moved where nothing else can be."""
+
+
+def _cost(within: Floats, volume: Floats, size: Indices) -> Floats:
+    """Return cut / volume of parts, 0 for a part without nodes.
+
+    Running sums may leave a rest where nothing is left, hence the bounds.
+    """
+    share = within / np.maximum(volume, _TINY)
+    cost: Floats = (1 - np.minimum(np.maximum(share, 0), 1)) * (size > 0)
+    return cost
+
+
+class CutStates:
+    """Assignments of nodes to parts with the sums that tell what each move would change.
+
+    Args:
+        affinity: ``(N, N)`` symmetric weights with a zero diagonal and no isolated node.
+        num_parts: K, at least 2.
+        min_size: smallest number of nodes in a part.
+        spare: how many nodes may be lacking to that.
+        first: ``(S, N)`` the assignments to begin with.
+    """
+
+    def __init__(
+        self, affinity: Floats, num_parts: int, *, min_size: int, spare: int, first: Indices
+    ) -> None:
+        num_states, num_nodes = first.shape
+        self.affinity = affinity
+        self.num_parts = num_parts
+        self.assignment_SN = first.copy()
+        self.best_SN = first.copy()
+        """The best assignment of each state so far, sizes respected."""
+        self.best_S = np.full(num_states, np.inf)
+        """Its normalized cut."""
+        self.stale_S = np.zeros(num_states, dtype=np.intp)
+        """Steps since the state last found a better cut than before in its present try."""
+        self._min_size = min_size
+        # Every second state may break the sizes by one node, until its next step.
+        self._lack_S = spare + np.arange(num_states) % 2
+        self._spare = spare
+        self._degree_N = affinity.sum(axis=1)
+        self._try_best_S = np.full(num_states, np.inf)
+        self._rests_SN = np.zeros((num_states, num_nodes), dtype=np.intp)
+        self._rows_S1 = np.arange(num_states)[:, None]
+        self._nodes_N = np.arange(num_nodes)
+        self._longest_rest = max(1, min(10, num_nodes // 4))
+        self._links_SKN = np.empty((num_states, num_parts, num_nodes))
+        self._within_SK = np.empty((num_states, num_parts))
+        self._volume_SK = np.empty((num_states, num_parts))
+        self._size_SK = np.empty((num_states, num_parts), dtype=np.intp)
+        self._gain_SKN = np.empty((num_states, num_parts, num_nodes))
+        self.restart(np.arange(num_states))
+
+    def restart(self, states: Indices) -> None:
+        """Compute the sums of ``states`` afresh from their assignments and forget their try."""
+        if not len(states):
+            return
+        parts_K = np.arange(self.num_parts)
+        member_SKN = (self.assignment_SN[states, None, :] == parts_K[:, None]).astype(np.float64)
+        self._links_SKN[states] = member_SKN @ self.affinity
+        self._within_SK[states] = (self._links_SKN[states] * member_SKN).sum(axis=2)
+        self._volume_SK[states] = member_SKN @ self._degree_N
+        self._size_SK[states] = member_SKN.sum(axis=2).astype(np.intp)
+        for part in parts_K:
+            self._weigh_entry(states, np.full(len(states), part))
+        self._rests_SN[states] = 0
+        self._try_best_S[states] = np.inf
+        self._record()
+
+    def step(self, rng: np.random.Generator) -> None:
+        """Make the best move of every state: O(S K N)."""
+        num_states, num_nodes = self.assignment_SN.shape
+        rows = np.arange(num_states)
+        change_SKN = self._weigh_moves()
+        best = change_SKN.reshape(num_states, -1).argmin(axis=1)
+        movable = np.isfinite(change_SKN.reshape(num_states, -1)[rows, best])
+        rows, best = rows[movable], best[movable]
+        target, node = np.divmod(best, num_nodes)
+        source = self.assignment_SN[rows, node]
+        for part, sign in ((source, -1), (target, 1)):
+            self._within_SK[rows, part] += sign * 2 * self._links_SKN[rows, part, node]
+            self._volume_SK[rows, part] += sign * self._degree_N[node]
+            self._size_SK[rows, part] += sign
+            self._links_SKN[rows, part] += sign * self.affinity[node]
+        self.assignment_SN[rows, node] = target
+        self._weigh_entry(rows, source)
+        self._weigh_entry(rows, target)
+        self._rests_SN = np.maximum(self._rests_SN - 1, 0)
+        self._rests_SN[rows, node] = rng.integers(1, self._longest_rest + 1, len(rows))
+        self.stale_S += 1
+        self._record()
+
+    def _weigh_entry(self, rows: Indices, part: Indices) -> None:
+        """Update what the cost of ``part[i]`` changes by when a node enters it, in ``rows[i]``."""
+        within, volume = self._within_SK[rows, part], self._volume_SK[rows, part]
+        before = _cost(within, volume, self._size_SK[rows, part])
+        within_RN = within[:, None] + 2 * self._links_SKN[rows, part]
+        gain_RN = 1 - within_RN / (volume[:, None] + self._degree_N) - before[:, None]
+        gain_RN[self.assignment_SN[rows] == part[:, None]] = np.inf
+        self._gain_SKN[rows, part] = gain_RN
+
+    def _weigh_moves(self) -> Floats:
+        """Return ``(S, K, N)`` the change of the cut by each move, inf where it is not allowed."""
+        rows, nodes = self._rows_S1, self._nodes_N
+        own_SN = self.assignment_SN
+        size_SN = self._size_SK[rows, own_SN]
+        before_SK = _cost(self._within_SK, self._volume_SK, self._size_SK)
+        leave_SN = _cost(
+            self._within_SK[rows, own_SN] - 2 * self._links_SKN[rows, own_SN, nodes],
+            self._volume_SK[rows, own_SN] - self._degree_N,
+            size_SN - 1,
+        )
+        leave_SN -= before_SK[rows, own_SN]
+        leave_SN[self._rests_SN > 0] += _RESTING
+        change_SKN: Floats = self._gain_SKN + leave_SN[:, None, :]
+        # How many nodes a state may still come to lack; a move changes that by one at most. A
+        # state that lacks too many must mend that.
+        lacking_S = self._lacking()
+        room_S = np.where(lacking_S > self._spare, self._spare, self._lack_S) - lacking_S
+        full = np.flatnonzero(room_S < 1)
+        if len(full):
+            lost_RN = (size_SN[full] <= self._min_size).astype(np.intp)
+            won_RK = (self._size_SK[full] < self._min_size).astype(np.intp)
+            over = lost_RN[:, None, :] - won_RK[:, :, None] > room_S[full, None, None]
+            change_SKN[full] = np.where(over, np.inf, change_SKN[full])
+        return change_SKN
+
+    def _lacking(self) -> Indices:
+        lacking: Indices = np.maximum(self._min_size - self._size_SK, 0).sum(axis=1)
+        return lacking
+
+    def _record(self) -> None:
+        """Keep what is better than before and has the sizes asked for."""
+        cut_S = _cost(self._within_SK, self._volume_SK, self._size_SK).sum(axis=1)
+        allowed_S = self._lacking() <= self._spare
+        fresh = np.flatnonzero(allowed_S & (cut_S < self._try_best_S - _MARGIN))
+        self._try_best_S[fresh] = cut_S[fresh]
+        self.stale_S[fresh] = 0
+        better = fresh[cut_S[fresh] < self.best_S[fresh] - _MARGIN]
+        self.best_S[better] = cut_S[better]
+        self.best_SN[better] = self.assignment_SN[better]

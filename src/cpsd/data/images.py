@@ -1,0 +1,176 @@
+"""Pictures as files: decoded upright, in RGB, or refused by name.
+
+What a picture is comes from its content, not from its name: a PNG called ``.jpg`` is read. Colour
+profiles are not applied, and of several frames the first is read.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cpsd.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+"""Names (in lower case) that a folder's pictures end in."""
+
+_ORIENTATION = 0x0112  # EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# A JPEG is decoded at a half, quarter or eighth of its size only where that is still this many
+# times the size wanted: the antialiasing resize then has as much to average as it needs, and the
+# pixels differ by a level or two from those of the whole picture.
+_DRAFT_MARGIN = 2
+
+_WHITE = (255, 255, 255)
+_SIXTEEN_BITS = 65535
+
+
+class PictureError(DataError):
+    """A picture cannot be read: it cannot be decoded, or one of the kinds below.
+
+    Kinds are classes and not an argument, for an error must come whole out of a worker process.
+    """
+
+
+class MissingPictureError(PictureError):
+    """There is no such file."""
+
+
+class TruncatedPictureError(PictureError):
+    """The file ends before the picture does."""
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Return the picture of a file, upright and in RGB; transparent parts on white.
+
+    Raises:
+        PictureError: the file is not there, is no picture, ends too early or is damaged.
+    """
+    return _read(Path(path), None)
+
+
+def read_pixels(path: str | Path, size: int) -> NDArray[np.uint8]:
+    """Return the pixels ``(size, size, 3)`` of a file, squashed to the square.
+
+    Bilinear with antialiasing. A JPEG much larger than ``size`` is scaled while it is decoded.
+
+    Raises:
+        PictureError: the file is not there, is no picture, ends too early or is damaged.
+    """
+    image = _read(Path(path), size)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(image, dtype=np.uint8)
+
+
+def content_hash(path: str | Path) -> str:
+    """Return a SHA-256 over a picture's size and upright RGB pixels.
+
+    So a picture saved again without loss, in another format or under another name, has the same
+    hash; one that was compressed again or scaled has not.
+
+    Raises:
+        PictureError: the file is not there, is no picture, ends too early or is damaged.
+    """
+    image = read_image(path)
+    digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path, size: int | None) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            if size is not None:
+                image.draft(None, (_DRAFT_MARGIN * size, _DRAFT_MARGIN * size))
+            image.load()
+            # After loading: a PNG may say it at its end, and a TIFF is turned while it loads.
+            orientation = image.getexif().get(_ORIENTATION)
+            upright = _to_rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders meet damaged files with errors of every kind, from struct's to zlib's.
+        raise _fault(path, error) from error
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return upright if turn is None else upright.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return a loaded picture of any mode in RGB."""
+    if image.mode.startswith("I"):
+        image = _sixteen_to_eight_bits(image)
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (*_WHITE, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _sixteen_to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a 16-bit greyscale picture with 8 bits; Pillow's own conversion clips it to white."""
+    pixels = np.array(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > _SIXTEEN_BITS:
+        raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
+    # 65535 = 257 * 255, so this is the nearest level.
+    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+
+
+def _fault(path: Path, error: Exception) -> PictureError:
+    if isinstance(error, FileNotFoundError):
+        return MissingPictureError(f"There is no picture {path}; check the path.")
+    if isinstance(error, UnidentifiedImageError):
+        if path.stat().st_size == 0:
+            return PictureError(f"The picture {path} is an empty file; replace it.")
+        return PictureError(
+            f"{path} is no picture, or of a kind that cannot be read; save it as JPEG or PNG."
+        )
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return PictureError(
+            f"The picture {path} has too many pixels to be safe ({error}); scale it down."
+        )
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, EOFError) or "truncated" in reason.lower():
+        return TruncatedPictureError(f"The picture {path} ends too early ({reason}); replace it.")
+    return PictureError(f"The picture {path} cannot be read ({reason}); replace it.")
+
+
+def find_pictures(folder: str | Path) -> list[Path]:
+    """Return the files under ``folder`` whose names end as pictures' do, sorted.
+
+    Names that start with a dot are passed over, and links to folders are not followed.
+
+    Raises:
+        DataError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; check the path.")
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    if not found:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"The folder {folder} holds no picture; their names end in {known}.")
+    return sorted(found)

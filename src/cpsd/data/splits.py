@@ -1,0 +1,267 @@
+"""Splits: train, validation and test, named by the data or drawn from train.
+
+Models learn on train, are chosen on validation and scored on test. Where the data names no
+validation or test split, a multi-label stratified one is drawn from the training pictures of which
+some label is known: iterative stratification (Sechidis, Tsoumakas and Vlahavas, On the
+Stratification of Multi-Label Data, ECML PKDD 2011).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from iterstrat.ml_stratifiers import IterativeStratification
+from numpy.typing import NDArray
+
+from cpsd.config import DataConfig
+from cpsd.data.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Records
+from cpsd.data.rows import Problem, refuse
+from cpsd.errors import ConfigError, DataError, did_you_mean
+from cpsd.labels import PRESENT, UNKNOWN, Targets
+from cpsd.seeds import derive_seed
+
+FURTHER_TEST = f"{TEST}-"
+OTHER_TEST = f"{FURTHER_TEST}other"
+"""What the data's own test split is called where ``config.test_split`` names another."""
+
+_NAMES = {
+    "": UNASSIGNED,
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+}
+
+
+def normalise_split(name: str, *, test_split: str | None = None) -> str:
+    """Return the split that ``name`` stands for.
+
+    Args:
+        name: a split as the data writes it; case and spaces around it do not matter.
+        test_split: the name, as the data writes it, of the split to test on.
+
+    Raises:
+        DataError: no such split.
+
+    Example:
+        >>> normalise_split("Training"), normalise_split("dev"), normalise_split("test-night")
+        ('train', 'validation', 'test-night')
+        >>> normalise_split("val", test_split="val"), normalise_split("test", test_split="val")
+        ('test', 'test-other')
+    """
+    name = name.strip()
+    if test_split is not None and name == test_split.strip():
+        return TEST
+    folded = name.casefold()
+    if folded.startswith(FURTHER_TEST) and len(folded) > len(FURTHER_TEST):
+        return folded
+    if folded not in _NAMES:
+        known = [key for key in _NAMES if key]
+        raise DataError(
+            f"the split '{name}' is none of {', '.join(known)} and {FURTHER_TEST}NAME."
+            + did_you_mean(name, known)
+        )
+    split = _NAMES[folded]
+    return OTHER_TEST if split == TEST and test_split is not None else split
+
+
+def name_splits(records: Records, test_split: str | None) -> tuple[Records, list[Problem]]:
+    """Return the records with every split named as this package does, and the splits that are none.
+
+    A split that is none keeps the name it has.
+
+    Raises:
+        DataError: no picture is in ``test_split``.
+    """
+    written = dict.fromkeys(split.strip() for split in records.splits)
+    if test_split is not None and test_split.strip() not in written:
+        there = ", ".join(f"'{split}'" for split in written if split) or "none"
+        raise DataError(
+            f"data.test_split is '{test_split}', but no picture is in that split; there are: "
+            f"{there}.{did_you_mean(test_split, written)}"
+        )
+    named: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    for split in written:
+        try:
+            named[split] = normalise_split(split, test_split=test_split)
+        except DataError as error:
+            named[split], wrong[split] = split, str(error)
+    stripped = [split.strip() for split in records.splits]
+    problems = [
+        Problem("split", origin, wrong[split])
+        for split, origin in zip(stripped, records.origins, strict=True)
+        if split in wrong
+    ]
+    return records.with_splits([named[split] for split in stripped]), problems
+
+
+def picture_keys(records: Records) -> list[str]:
+    """Return N keys that are equal where two rows name the same file.
+
+    Paths are compared as text (``a/../b.jpg`` is ``b.jpg``): links are not followed.
+    """
+    root = os.path.realpath(records.root)
+    return [os.path.normpath(os.path.join(root, path)) for path in records.paths]  # noqa: PTH118
+
+
+def split_clashes(records: Records) -> list[Problem]:
+    """Return a problem for every row whose picture an earlier row puts into another split."""
+    first: dict[str, int] = {}
+    problems = []
+    splits = [split or TRAIN for split in records.splits]
+    for i, key in enumerate(picture_keys(records)):
+        j = first.setdefault(key, i)
+        if splits[i] != splits[j]:
+            there, here = splits[j], splits[i]
+            detail = (
+                f"{records.paths[i]} is in {here}, but in {there} by {records.origins[j]}; "
+                "a picture may be in one split only."
+            )
+            problems.append(Problem("two splits", records.origins[i], detail))
+    return problems
+
+
+def assign_splits(
+    records: Records, config: DataConfig, *, seed: int
+) -> tuple[Records, tuple[str, ...]]:
+    """Return the records with every picture in a split, and sentences on what was done for it.
+
+    Raises:
+        DataError: a split that is none, a picture in two splits, nothing to train on, or too few
+            pictures to draw a split from.
+        ConfigError: the shares to draw leave nothing to train on.
+    """
+    records, problems = name_splits(records, config.test_split)
+    refuse([*problems, *split_clashes(records)])
+    records, notices = draw_splits(records, config, seed=seed)
+    if TRAIN not in records.splits:
+        raise DataError(
+            "No picture is in the split train; name one, or leave the split of pictures empty."
+        )
+    return records, notices
+
+
+def draw_splits(
+    records: Records, config: DataConfig, *, seed: int
+) -> tuple[Records, tuple[str, ...]]:
+    """Draw validation and test from train where the data names none; unassigned rows are train.
+
+    The shares are of the training pictures of which some label is known. Rows of one picture go
+    together. Pictures of which nothing is known stay in train.
+
+    Args:
+        records: splits named as this package does.
+        config: its ``validation_fraction`` and ``test_fraction``; 0 draws no split.
+        seed: the run's seed.
+
+    Returns:
+        The records, and a plain sentence on each thing done.
+
+    Raises:
+        DataError: too few pictures to draw from.
+        ConfigError: the shares leave nothing to train on.
+    """
+    shares = _shares(records, config)
+    splits = [TRAIN if split == UNASSIGNED else split for split in records.splits]
+    notices = _unassigned_notices(records, config)
+    known = (records.targets != UNKNOWN).any(axis=1)
+    rows = [i for i, split in enumerate(splits) if split == TRAIN and known[i]]
+    if not shares or not rows:
+        return records.with_splits(splits), tuple(notices)
+    keys = picture_keys(records)
+    first: dict[str, int] = {}
+    for i in rows:
+        first.setdefault(keys[i], i)
+    pictures = list(first.values())
+    names = [TRAIN, *shares]
+    if len(pictures) < len(names):
+        raise DataError(
+            f"Only {len(pictures)} pictures are in train, too few to draw {' and '.join(shares)} "
+            "from it; add pictures, or name the splits in the data."
+        )
+    folds = stratify(
+        records.targets[pictures],
+        [1 - sum(shares.values()), *shares.values()],
+        seed=derive_seed(seed, "splits"),
+    )
+    fold_of = {keys[i]: names[fold] for i, fold in zip(pictures, folds, strict=True)}
+    for i, split in enumerate(splits):
+        if split == TRAIN:
+            splits[i] = fold_of.get(keys[i], TRAIN)
+    counts = Counter(names[fold] for fold in folds)
+    notices += [
+        f"{name}: {counts[name]:,} of {len(pictures):,} pictures drawn from train with seed "
+        f"{seed}, because the data names no {name} split."
+        for name in shares
+    ]
+    return records.with_splits(splits), tuple(notices)
+
+
+def _shares(records: Records, config: DataConfig) -> dict[str, float]:
+    """Return the share of train that every split to be drawn takes."""
+    shares = {}
+    if VALIDATION not in records.splits and config.validation_fraction:
+        shares[VALIDATION] = config.validation_fraction
+    if not records.test_splits() and config.test_fraction:
+        shares[TEST] = config.test_fraction
+    if sum(shares.values()) >= 1:
+        raise ConfigError(
+            f"data.validation_fraction and data.test_fraction add up to {sum(shares.values()):g}; "
+            "together they must stay below 1."
+        )
+    return shares
+
+
+def _unassigned_notices(records: Records, config: DataConfig) -> list[str]:
+    notices = []
+    counts = Counter(records.splits)
+    # Pictures without labels go to train as a matter of course, with a split or without.
+    known = (records.targets != UNKNOWN).any(axis=1)
+    unassigned = int(known[records.indices(UNASSIGNED)].sum())
+    if 0 < unassigned < known.sum():
+        notices.append(f"train: {unassigned:,} pictures without a split were put into it.")
+    if config.test_split is not None and counts[OTHER_TEST]:
+        notices.append(
+            f"test: the split '{config.test_split}'; the data's own test split is a further one, "
+            f"'{OTHER_TEST}'."
+        )
+    elif config.test_split is not None:
+        notices.append(f"test: the split '{config.test_split}', {counts[TEST]:,} pictures.")
+    return notices
+
+
+def stratify(targets: Targets, shares: Sequence[float], *, seed: int) -> NDArray[np.intp]:
+    """Return which of the folds ``(N,)`` every picture is in, labels shared out like pictures.
+
+    Sizes may be off by a few pictures, for the labels' sake. No fold is empty where there are
+    enough pictures.
+
+    Args:
+        targets: ``(N, C)`` int8; what is unknown counts as absent.
+        shares: the folds' shares of the pictures, positive, adding up to 1.
+        seed: of the order of the pictures and of ties.
+
+    Example:
+        >>> targets = np.repeat(np.array([[1, 0], [0, 1]], dtype=np.int8), 10, axis=0)
+        >>> folds = stratify(targets, [0.8, 0.2], seed=0)
+        >>> targets[folds == 1].sum(axis=0).tolist()
+        [2, 2]
+    """
+    # The library takes the legacy generator, whose seeds have 32 bits.
+    random = np.random.RandomState(seed % 2**32)
+    order = random.permutation(len(targets))
+    folds = np.empty(len(targets), dtype=np.intp)
+    folds[order] = IterativeStratification(
+        labels=targets[order] == PRESENT, r=np.array(shares), random_state=random
+    )
+    # Small data: a share of less than a picture may have got none.
+    for fold in range(len(shares)):
+        if not (folds == fold).any():
+            largest = np.bincount(folds, minlength=len(shares)).argmax()
+            folds[random.choice(np.flatnonzero(folds == largest))] = fold
+    return folds

@@ -1,0 +1,4 @@
+"""Evaluation: metrics of scores, and predictions in the data's order.
+
+Shapes: N pictures, C labels.
+"""

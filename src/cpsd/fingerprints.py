@@ -1,0 +1,33 @@
+"""Fingerprints: what a stage's result depends on, as one hash."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from cpsd.data.records import Records
+
+
+def data_fingerprint(records: Records) -> str:
+    """Return a hash over rows, targets, splits and the size of every picture file.
+
+    Sizes stand in for contents: reading every picture would take minutes, and a picture that is
+    replaced by another seldom keeps its size.
+    """
+    sizes = [records.image_path(row).stat().st_size for row in range(len(records))]
+    return fingerprint(records.fingerprint(), sizes)
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a SHA-256 over settings and other fingerprints."""
+    plain = json.dumps(parts, default=asdict, sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def file_digest(weights: str) -> str:
+    """Return the hash of a local weights file, or the word that stands for no file."""
+    path = Path(weights)
+    if not path.is_file():
+        return weights
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

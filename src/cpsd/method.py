@@ -1,0 +1,259 @@
+"""The method as functions: fit a predictor, distil teachers into a student, evaluate.
+
+The stages of a run (``pipeline.py``) and people who bring their own model call the same four.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cpsd.config import RunConfig
+from cpsd.data.loading import inference_loader, plain, training_loader
+from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
+from cpsd.errors import DataError
+from cpsd.evaluation.metrics import Metrics, average_precision
+from cpsd.evaluation.metrics import evaluate as evaluate_scores
+from cpsd.evaluation.metrics import mean_average_precision as mean_of_labels
+from cpsd.evaluation.predictions import collect, predict_logits
+from cpsd.labels import UNKNOWN, Targets
+from cpsd.losses.objective import build_objective
+from cpsd.run import Cost
+from cpsd.training.fit import fit as fit_members
+from cpsd.training.members import Best, members_of
+from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training leaves its files.
+
+    Args:
+        name: how messages call what is trained.
+        folder: for weights, metrics and logs; an ensemble's teachers have a folder each in it.
+        checkpoint: the file an interrupted training goes on from.
+    """
+
+    name: str
+    folder: Path
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training left: which epoch each member kept, and what it cost.
+
+    Args:
+        best: by member, in the order of the parts; one for a baseline or a student.
+        cost: seconds, pictures forward and backward.
+    """
+
+    best: tuple[Best, ...]
+    cost: Cost
+
+
+def fit(
+    predictor: nn.Module,
+    records: Records,
+    config: RunConfig,
+    *,
+    part: Sequence[int] | None = None,
+    place: Place | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+) -> Fitted:
+    """Train ``predictor`` on the training pictures; it ends with the best epoch's weights.
+
+    A baseline, a sub-task teacher and a teacher ensemble (its teachers side by side, each on its
+    part's labels) take the same path.
+
+    Args:
+        predictor: images (B, 3, H, W) in [0, 1] to logits (B, C); trained in place.
+        records: the pictures; the best epoch is chosen on the ``validation`` split.
+        config: its ``image``, ``loss``, ``training``, ``machine`` and ``seed`` are read.
+        part: the columns of the labels that ``predictor`` has, for a single sub-task teacher;
+            all by default.
+        place: where weights, metrics and the checkpoint go; a temporary folder by default.
+        callbacks: Lightning's, for progress.
+
+    Raises:
+        DataError: no picture to train on or to choose the epoch by, or one that cannot be read.
+        TrainingError: a loss that is not finite, or no memory left.
+    """
+    known = (records.targets != UNKNOWN).any(axis=1)
+    rows = records.indices(TRAIN)
+    rows = rows[known[rows]]
+    columns = range(len(records.labels)) if part is None else part
+    return _fit(predictor, records, config, rows, columns, None, place, callbacks)
+
+
+def distill(
+    student: nn.Module,
+    teachers: Mapping[str, nn.Module] | SoftLabelStore,
+    records: Records,
+    config: RunConfig,
+    *,
+    place: Place | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+) -> Fitted:
+    """Train ``student`` on targets and on its teachers' logits (CPSD, section 3.4).
+
+    Pictures without labels take part: they add the distillation terms only.
+
+    Args:
+        student: as ``predictor`` in ``fit``.
+        teachers: predictors over all labels by strategy, or their stored soft labels.
+        records: as in ``fit``.
+        config: as in ``fit``, and its ``distillation``.
+        place: as in ``fit``.
+        callbacks: as in ``fit``.
+
+    Raises:
+        DataError: as ``fit``.
+        TrainingError: as ``fit``.
+    """
+    soft_labels = teachers if isinstance(teachers, SoftLabelStore) else LiveSoftLabels(teachers)
+    rows = records.indices(TRAIN)
+    columns = range(len(records.labels))
+    return _fit(student, records, config, rows, columns, soft_labels, place, callbacks)
+
+
+def predict(
+    predictor: nn.Module, records: Records, rows: NDArray[np.intp], config: RunConfig
+) -> NDArray[np.float32]:
+    """Return the logits (len(rows), C) of the pictures ``rows``, in their order."""
+    loader = inference_loader(
+        records,
+        plain(rows),
+        config.image,
+        batch_size=config.machine.inference_batch_size,
+        seed=config.seed,
+        workers=config.machine.workers,
+    )
+    return collect([predict_logits(predictor, loader, device=device_of(config))], rows)
+
+
+def evaluate(
+    predictor: nn.Module, records: Records, config: RunConfig, *, split: str = TEST
+) -> Metrics:
+    """Return the scores of ``predictor`` on the pictures of ``split``.
+
+    Raises:
+        DataError: the split has no picture.
+    """
+    rows = records.indices(split)
+    if len(rows) == 0:
+        raise DataError(f"There is no picture in the split '{split}'.")
+    return evaluate_scores(
+        predict(predictor, records, rows, config),
+        records.targets[rows],
+        records.labels,
+        threshold=config.evaluation.threshold,
+        top_k=config.evaluation.top_k,
+    )
+
+
+def mean_average_precision(logits_NC: NDArray[np.float32], targets_NC: Targets) -> float:
+    """Return the mAP that epochs are chosen by, in [0, 1]; NaN where no label has a positive."""
+    return mean_of_labels(average_precision(logits_NC, targets_NC))
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """Return the device that ``config.machine.accelerator`` stands for here."""
+    if config.machine.accelerator != "auto":
+        return torch.device(config.machine.accelerator.replace("gpu", "cuda"))
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator if accelerator is not None else torch.device("cpu")
+
+
+def _fit(
+    predictor: nn.Module,
+    records: Records,
+    config: RunConfig,
+    rows: NDArray[np.intp],
+    columns: Sequence[int],
+    soft_labels: LiveSoftLabels | SoftLabelStore | None,
+    place: Place | None,
+    callbacks: Sequence[lightning.Callback],
+) -> Fitted:
+    """Train on ``rows``, with distillation where there are soft labels."""
+    validation_rows = records.indices(VALIDATION)
+    for split, those in ((TRAIN, rows), (VALIDATION, validation_rows)):
+        if len(those) == 0:
+            raise DataError(f"There is no labelled picture in the split '{split}'.")
+    if place is None:
+        with tempfile.TemporaryDirectory(prefix="cpsd-") as name:
+            place = Place("predictor", Path(name), Path(name) / "last.ckpt")
+            return _fit(predictor, records, config, rows, columns, soft_labels, place, callbacks)
+    members = members_of(predictor, columns, name=place.name, folder=place.folder)
+    training = training_loader(
+        records,
+        rows,
+        config.image,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        num_views=None if soft_labels is None else soft_labels.num_views,
+        workers=config.machine.workers,
+    )
+    validation = inference_loader(
+        records,
+        plain(validation_rows),
+        config.image,
+        batch_size=config.machine.inference_batch_size,
+        seed=config.seed,
+        workers=config.machine.workers,
+    )
+    with closing(training), closing(validation):
+        cost = fit_members(
+            members,
+            training,
+            validation,
+            objective=build_objective(
+                config.loss,
+                None if soft_labels is None else config.distillation,
+                strategies=() if soft_labels is None else soft_labels.strategies,
+            ),
+            training=config.training,
+            reduction=config.loss.reduction,
+            scorer=mean_average_precision,
+            seed=config.seed,
+            image_names=records.paths,
+            folder=place.folder,
+            checkpoint=place.checkpoint,
+            soft_labels=soft_labels,
+            accelerator=config.machine.accelerator,
+            callbacks=callbacks,
+        )
+    best = []
+    for member in members:
+        assert member.best is not None, "a fitted member has a best epoch"
+        best.append(member.best)
+    return Fitted(tuple(best), cost)
+
+
+def teacher_config(config: RunConfig) -> RunConfig:
+    """Return the settings that sub-task teachers train with."""
+    return _with_training(config, config.teachers.epochs, config.teachers.learning_rate)
+
+
+def student_config(config: RunConfig) -> RunConfig:
+    """Return the settings that the student trains with."""
+    return _with_training(config, config.student.epochs, config.student.learning_rate)
+
+
+def _with_training(config: RunConfig, epochs: int | None, rate: float | None) -> RunConfig:
+    training = config.training
+    return replace(
+        config,
+        training=replace(
+            training,
+            epochs=training.epochs if epochs is None else epochs,
+            learning_rate=training.learning_rate if rate is None else rate,
+        ),
+    )

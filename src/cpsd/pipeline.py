@@ -1,0 +1,335 @@
+"""The stages of a run, in order: what each needs, what it makes, and what its result depends on.
+
+records -> label graph -> partitions -> teachers -> soft labels -> student -> evaluation
+                                        baseline ----------------------------^
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import lightning
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from cpsd import method
+from cpsd.config import RunConfig
+from cpsd.data.records import TRAIN, Records
+from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.scoreboard import (
+    BASELINE,
+    STUDENT,
+    TEACHERS,
+    ensemble_name,
+    score,
+    together,
+)
+from cpsd.files import write_json, write_text
+from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint
+from cpsd.graph import LabelGraph
+from cpsd.losses.objective import strategy_shares
+from cpsd.method import Place, student_config, teacher_config
+from cpsd.models.classifier import MakeModel, make_seeded, model_factory
+from cpsd.models.ensemble import TeacherEnsemble
+from cpsd.models.store import ModelCard, PartCard, load_ensemble, load_model, save_model
+from cpsd.partition import (
+    LabelPartition,
+    default_num_parts,
+    partition_labels,
+    read_partition,
+    write_partition,
+)
+from cpsd.run import Cost, RunDirectory, Stage
+from cpsd.seeds import derive_seed
+from cpsd.training.members import Best
+from cpsd.training.soft_labels import SoftLabelStore, write_soft_labels
+
+
+class Pipeline:
+    """Builds the stages of one run.
+
+    Args:
+        config: all settings.
+        records: the pictures, split.
+        directory: where results of earlier stages lie.
+        callbacks: Lightning's, for progress; made anew for each training.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        records: Records,
+        directory: RunDirectory,
+        *,
+        callbacks: Callable[[str], Sequence[lightning.Callback]] = lambda stage: (),
+    ) -> None:
+        self.config = config
+        self.records = records
+        self.directory = directory
+        self.callbacks = callbacks
+        self.make_model: MakeModel = model_factory(config.model)
+
+    def stages(self) -> list[Stage]:
+        """Return all stages in order; a fingerprint covers everything a result depends on."""
+        config, strategies = self.config, self.config.partition.strategies
+        data = data_fingerprint(self.records)
+        network = [config.image, config.model, file_digest(config.model.weights), config.loss]
+        graph = fingerprint("label graph", data)
+        baseline = fingerprint(BASELINE, data, config.seed, network, config.training)
+        stages = [
+            Stage(
+                "label-graph",
+                graph,
+                ("labels.json", "label_graph.npz", "splits.csv"),
+                self._label_graph,
+            ),
+        ]
+        teachers = []
+        for strategy in strategies:
+            settings = [replace(config.partition, strategies=(strategy,)), config.seed]
+            partition = fingerprint("partition", graph, settings)
+            stages.append(
+                Stage(
+                    f"partitions/{strategy}",
+                    partition,
+                    (f"partitions/{strategy}.json",),
+                    partial(self._partition, strategy=strategy),
+                )
+            )
+            teachers.append(
+                Stage(
+                    ensemble_name(strategy),
+                    fingerprint(
+                        TEACHERS, data, partition, network, teacher_config(config).training
+                    ),
+                    (ensemble_name(strategy),),
+                    partial(self._teachers, strategy=strategy),
+                )
+            )
+        views = fingerprint("soft labels", [t.fingerprint for t in teachers], self._num_views())
+        student = fingerprint(
+            STUDENT, views, config.distillation, student_config(config).training, network
+        )
+        return [
+            *stages,
+            Stage(BASELINE, baseline, (BASELINE,), self._baseline),
+            *teachers,
+            Stage("soft-labels", views, ("soft_labels",), self._soft_labels),
+            Stage(STUDENT, student, (STUDENT,), self._student),
+            Stage(
+                "evaluation",
+                fingerprint("evaluation", baseline, student, config.evaluation),
+                ("evaluation",),
+                self._evaluation,
+            ),
+        ]
+
+    def _label_graph(self, folder: Path) -> Cost:
+        records = self.records
+        rows = records.indices(TRAIN)
+        LabelGraph.from_targets(records.targets[rows], records.labels).save(
+            folder / "label_graph.npz"
+        )
+        write_json(folder / "labels.json", list(records.labels))
+        table = io.StringIO()
+        csv.writer(table).writerows(
+            [("image", "split"), *zip(records.paths, records.splits, strict=True)]
+        )
+        write_text(folder / "splits.csv", table.getvalue())
+        return Cost()
+
+    def _partition(self, folder: Path, strategy: str) -> Cost:
+        settings = self.config.partition
+        num_labels = len(self.records.labels)
+        partition = partition_labels(
+            LabelGraph.load(self.directory.path / "label_graph.npz"),
+            strategy,
+            num_parts=settings.parts or default_num_parts(num_labels, settings.min_labels),
+            seed=derive_seed(self.config.seed, "partition", strategy),
+            min_labels=settings.min_labels,
+            starts=settings.starts,
+        )
+        write_partition(partition, folder / "partitions" / f"{strategy}.json")
+        return Cost()
+
+    def partition(self, strategy: str) -> LabelPartition:
+        """Return the run's partition of ``strategy``."""
+        return read_partition(
+            self.directory.path / "partitions" / f"{strategy}.json", self.records.labels
+        )
+
+    def _new_model(self, *keys: str | int) -> MakeModel:
+        """Return a factory whose initial weights depend on the run's seed and ``keys``."""
+        seed = derive_seed(self.config.seed, "initial weights", *keys)
+        return lambda labels: make_seeded(self.make_model, labels, seed=seed)
+
+    def _baseline(self, folder: Path) -> Cost:
+        network = self._new_model()(self.records.labels)
+        place = Place(BASELINE, folder / BASELINE, folder / "last.ckpt")
+        fitted = method.fit(
+            network, self.records, self.config, place=place, callbacks=self.callbacks(BASELINE)
+        )
+        self._save(network, place.folder, fitted.best[0])
+        return fitted.cost
+
+    def _teachers(self, folder: Path, strategy: str) -> Cost:
+        """Train a strategy's teachers, on one pass over the pictures or one after another."""
+        partition, config = self.partition(strategy), teacher_config(self.config)
+        name = ensemble_name(strategy)
+        place = Place(name, folder / name, folder / "last.ckpt")
+        teachers = [
+            self._new_model(strategy, index)(partition.part_labels(index))
+            for index in range(partition.num_parts)
+        ]
+        callbacks = self.callbacks(name)
+        if self.config.teachers.together:
+            ensemble = TeacherEnsemble(partition, teachers)
+            fitted = method.fit(ensemble, self.records, config, place=place, callbacks=callbacks)
+            best, cost = fitted.best, fitted.cost
+        else:
+            single = [
+                method.fit(
+                    teacher,
+                    self.records,
+                    config,
+                    part=part,
+                    place=Place(
+                        f"{name}/{index}", place.folder / str(index), folder / f"{index}.ckpt"
+                    ),
+                    callbacks=callbacks,
+                )
+                for index, (teacher, part) in enumerate(zip(teachers, partition.parts, strict=True))
+            ]
+            best = tuple(fitted.best[0] for fitted in single)
+            cost = sum((fitted.cost for fitted in single), Cost())
+        for index, teacher in enumerate(teachers):
+            self._save(teacher, place.folder / str(index), best[index], partition, index)
+        return cost
+
+    def _soft_labels(self, folder: Path) -> Cost:
+        ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
+        num_pictures = write_soft_labels(
+            folder / "soft_labels",
+            ensembles,
+            self.records,
+            self.records.indices(TRAIN).tolist(),
+            image=self.config.image,
+            num_views=self._num_views(),
+            seed=self.config.seed,
+            machine=self.config.machine,
+            device=method.device_of(self.config),
+        )
+        teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
+        return Cost(images_forward=num_pictures * teachers)
+
+    def _student(self, folder: Path) -> Cost:
+        # The same initial weights as the baseline's, so that the two differ in the method alone.
+        network = self._new_model()(self.records.labels)
+        place = Place(STUDENT, folder / STUDENT, folder / "last.ckpt")
+        fitted = method.distill(
+            network,
+            SoftLabelStore(self.directory.path / "soft_labels"),
+            self.records,
+            student_config(self.config),
+            place=place,
+            callbacks=self.callbacks(STUDENT),
+        )
+        self._save(network, place.folder, fitted.best[0])
+        return fitted.cost
+
+    def _evaluation(self, folder: Path) -> Cost:
+        shares = strategy_shares(self.config.distillation.alpha, len(self._strategies()))
+        ensembles = {ensemble_name(s): self.ensemble(s) for s in self._strategies()}
+        predictors: dict[str, nn.Module] = {
+            BASELINE: self.model(BASELINE),
+            **ensembles,
+            STUDENT: self.model(STUDENT),
+        }
+        networks = 2 + sum(ensemble.partition.num_parts for ensemble in ensembles.values())
+        num_forward = 0
+        for split in self.records.test_splits():
+            rows = self.records.indices(split)
+            logits = {
+                name: method.predict(predictor, self.records, rows, self.config)
+                for name, predictor in predictors.items()
+            }
+            if len(ensembles) > 1:
+                logits[TEACHERS] = together(logits, dict(zip(ensembles, shares, strict=True)))
+            num_forward += len(rows) * networks
+            self._write_scores(folder / "evaluation", split, rows, logits)
+        return Cost(images_forward=num_forward)
+
+    def _write_scores(
+        self,
+        folder: Path,
+        split: str,
+        rows: NDArray[np.intp],
+        logits: dict[str, NDArray[np.float32]],
+    ) -> None:
+        records = self.records
+        targets_NC = records.targets[rows]
+        board = score(logits, targets_NC, records.labels, self.config.evaluation)
+        write_json(folder / f"{split}.json", {"split": split, **board.to_json()})
+        for name, logits_NC in logits.items():
+            predictions = Predictions(
+                predictor=name,
+                images=tuple(records.paths[row] for row in rows),
+                logits=logits_NC,
+                targets=targets_NC,
+                labels=records.labels,
+            )
+            write_predictions(folder / split / f"{name.replace('/', '.')}.parquet", predictions)
+
+    def model(self, name: str) -> nn.Module:
+        """Return the run's baseline or student."""
+        return load_model(self.directory.path / name, make_model=self._foreign_model())[0]
+
+    def ensemble(self, strategy: str) -> TeacherEnsemble:
+        """Return the run's teacher ensemble of ``strategy``."""
+        return load_ensemble(
+            self.directory.path / ensemble_name(strategy),
+            self.partition(strategy),
+            make_model=self._foreign_model(),
+        )
+
+    def _foreign_model(self) -> MakeModel | None:
+        """Return the user's own factory, where there is one."""
+        return None if self.config.model.factory is None else self.make_model
+
+    def _strategies(self) -> tuple[str, ...]:
+        return self.config.partition.strategies
+
+    def _num_views(self) -> int:
+        """Return V; by default one view for each epoch of the student, nothing approximated."""
+        return self.config.distillation.views or student_config(self.config).training.epochs
+
+    def _save(
+        self,
+        network: nn.Module,
+        folder: Path,
+        best: Best,
+        partition: LabelPartition | None = None,
+        index: int = 0,
+    ) -> None:
+        part = None
+        labels = self.records.labels
+        if partition is not None:
+            part = PartCard(partition.strategy, index, partition.hash)
+            labels = partition.part_labels(index)
+        card = ModelCard(
+            labels=labels.names,
+            model=asdict(self.config.model),
+            image=asdict(self.config.image),
+            part=part,
+            training={
+                "epoch": best.epoch + 1,
+                "weights": best.weights,
+                "validation_mAP": None if math.isnan(best.score) else best.score,
+            },
+        )
+        save_model(folder, network, card)

@@ -1,0 +1,64 @@
+"""Predictions for people and programs: a table, CSV or JSON lines."""
+
+import csv
+import io
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cpsd.data.records import Records
+
+Probabilities = NDArray[np.float64]
+
+
+def show_table(
+    console: Console, records: Records, probabilities_NC: Probabilities, threshold: float
+) -> None:
+    """Print a row a picture with its labels, the most probable first."""
+    table = Table(title=f"Labels with a probability of {threshold:g} or more", title_justify="left")
+    table.add_column("picture")
+    table.add_column("labels")
+    for path, row in zip(records.paths, probabilities_NC, strict=True):
+        order = np.argsort(-row, kind="stable")
+        chosen = [f"{records.labels.names[c]} {row[c]:.2f}" for c in order if row[c] >= threshold]
+        table.add_row(escape(path), escape(", ".join(chosen)) or "-")
+    console.print(table)
+
+
+def as_csv(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
+    """Return CSV: the picture, its labels, then a column of probabilities for each label."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "labels", *records.labels])
+    for path, row in zip(records.paths, probabilities_NC, strict=True):
+        writer.writerow([path, "; ".join(_chosen(records, row, threshold)), *_rounded(row)])
+    return text.getvalue()
+
+
+def as_json_lines(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
+    """Return a JSON object a line: picture, labels, probability of every label."""
+    lines = [
+        json.dumps(
+            {
+                "image": path,
+                "labels": _chosen(records, row, threshold),
+                "probabilities": dict(zip(records.labels, _rounded(row), strict=True)),
+            },
+            ensure_ascii=False,
+        )
+        for path, row in zip(records.paths, probabilities_NC, strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(records: Records, row: NDArray[np.float64], threshold: float) -> list[str]:
+    return [records.labels.names[c] for c in np.flatnonzero(row >= threshold)]
+
+
+def _rounded(row: NDArray[np.float64]) -> list[float]:
+    """Return probabilities with six digits: more than any model knows, and easy to read."""
+    return [float(f"{value:.6g}") for value in row]

@@ -1,0 +1,237 @@
+"""The run directory: what a run leaves behind, and which stages of it are done.
+
+    RUN/
+      config.yaml                       the resolved configuration
+      manifest.json                     versions, seeds, data, hardware, and what each stage cost
+      labels.json  label_graph.npz  splits.csv
+      partitions/co-occurrence.json  partitions/dis-occurrence.json
+      baseline/  teachers/<strategy>/<part>/  student/   model.safetensors, model.json, metrics.csv
+      soft_labels/                      manifest.json and a file for each chunk of pictures
+      evaluation/<test split>.json      and evaluation/<test split>/<predictor>.parquet
+      .stages/<stage>.json              the completion mark of each stage, with its fingerprint
+      .partial/<stage>/                 what a stage has so far, last.ckpt to resume included
+
+A stage works in its partial folder; its outputs are moved to their places when it is through, and
+its completion mark is written last. So what stands at its place is whole.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cpsd.errors import RunError
+from cpsd.files import read_json, write_json, write_text
+
+MARKS = ".stages"
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took.
+
+    Args:
+        seconds: wall time.
+        images_forward: pictures put through a network, once for each network.
+        images_backward: the same for backward passes.
+    """
+
+    seconds: float = 0.0
+    images_forward: int = 0
+    images_backward: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.seconds + other.seconds,
+            self.images_forward + other.images_forward,
+            self.images_backward + other.images_backward,
+        )
+
+
+class StageState(Enum):
+    """Where a stage stands in a run directory."""
+
+    NEW = "to do"
+    STARTED = "to go on"
+    DONE = "done"
+    CHANGED = "settings changed"
+    """Finished or begun under other settings."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Args:
+        name: ``teachers/co-occurrence``.
+        fingerprint: hash of every setting and input that the result depends on.
+        outputs: what it makes, relative to the run directory.
+        work: does it, writing into the folder it is given, and says what it cost.
+    """
+
+    name: str
+    fingerprint: str
+    outputs: tuple[str, ...]
+    work: Callable[[Path], Cost]
+
+
+class RunDirectory:
+    """The folder of one run.
+
+    Args:
+        path: the folder; made when it is not there.
+
+    Raises:
+        RunError: ``path`` is a file, or a folder with files in it that no run has written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; name a folder for the run with --out.")
+        if path.is_dir() and any(path.iterdir()) and not (path / MARKS).is_dir():
+            raise RunError(
+                f"{path} holds files that no run has written; name another folder with --out."
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run directory for this process; the lock ends with the process, however it ends.
+
+        Raises:
+            RunError: another process holds it, or it cannot be written to.
+        """
+        try:
+            (self.path / MARKS).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / MARKS / "lock", blocking=False)
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{self.path} is in use by another process; wait for it or choose another --out."
+            ) from error
+        except OSError as error:
+            raise RunError(f"Cannot write to {self.path}: {error.strerror}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def state(self, stage: Stage) -> StageState:
+        """Return where ``stage`` stands; a result that somebody has removed is to do again."""
+        mark = self._mark(stage.name)
+        if mark.exists():
+            record = read_json(mark)
+            if record["fingerprint"] != stage.fingerprint:
+                return StageState.CHANGED
+            if all((self.path / output).exists() for output in stage.outputs):
+                return StageState.DONE
+        begun = self._partial(stage.name) / "fingerprint"
+        if begun.exists():
+            same = begun.read_text(encoding="utf-8") == stage.fingerprint
+            return StageState.STARTED if same else StageState.CHANGED
+        return StageState.NEW
+
+    def perform(self, stage: Stage) -> Cost:
+        """Do ``stage``, or go on with it, and put its outputs and its completion mark in place."""
+        folder = self._partial(stage.name)
+        if self.state(stage) is StageState.CHANGED:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._mark(stage.name).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "fingerprint", stage.fingerprint)
+        cost = self._work(stage, folder)
+        self._mark(stage.name).unlink(missing_ok=True)
+        for output in stage.outputs:
+            if (folder / output).exists():
+                self._put_in_place(folder / output, self.path / output)
+        write_json(
+            self._mark(stage.name),
+            {
+                "stage": stage.name,
+                "fingerprint": stage.fingerprint,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "outputs": list(stage.outputs),
+                "cost": asdict(cost),
+            },
+        )
+        shutil.rmtree(folder)
+        return cost
+
+    def write_manifest(self, facts: dict[str, Any], stages: Sequence[Stage]) -> None:
+        """Write ``manifest.json``: ``facts`` about the run, and the marks of the stages done."""
+        marks = [self._mark(stage.name) for stage in stages]
+        done = {mark["stage"]: mark for mark in map(read_json, filter(Path.exists, marks))}
+        write_json(self.path / "manifest.json", {**facts, "stages": done})
+
+    def _mark(self, name: str) -> Path:
+        return self.path / MARKS / f"{name.replace('/', '.')}.json"
+
+    def _partial(self, name: str) -> Path:
+        return self.path / PARTIAL / name.replace("/", ".")
+
+    def _work(self, stage: Stage, folder: Path) -> Cost:
+        """Do the work of ``stage``, unless only its outputs are not in place yet."""
+        finished = folder / "finished.json"
+        if finished.exists():
+            return Cost(**read_json(finished))
+        begun = time.monotonic()
+        cost = stage.work(folder)
+        # A stage that was interrupted counts the seconds of all its attempts itself.
+        cost = replace(cost, seconds=max(cost.seconds, time.monotonic() - begun))
+        write_json(finished, asdict(cost))
+        return cost
+
+    def _put_in_place(self, source: Path, destination: Path) -> None:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if destination.is_dir():
+            # A folder cannot be replaced in one step; the old one goes now that the new is whole.
+            shutil.rmtree(destination)
+        source.replace(destination)
+
+
+def execute(
+    stages: Sequence[Stage],
+    directory: RunDirectory,
+    *,
+    until: int,
+    redo: bool,
+    config: str,
+    facts: dict[str, Any],
+    announce: Callable[[Stage, StageState], None],
+) -> None:
+    """Perform the stages in order, skipping those that are done.
+
+    Args:
+        stages: all of the run, in an order in which each finds what it needs.
+        directory: held by this process (``RunDirectory.locked``).
+        until: how many of them to perform.
+        redo: do stages again that were finished or begun under other settings.
+        config: the resolved configuration as YAML.
+        facts: what the manifest says about the run.
+        announce: told of each stage before it is performed or skipped.
+
+    Raises:
+        RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
+    """
+    wanted = stages[:until]
+    changed = [stage.name for stage in wanted if directory.state(stage) is StageState.CHANGED]
+    if changed and not redo:
+        raise RunError(
+            f"Settings have changed for what {directory.path} already holds: {', '.join(changed)}. "
+            "Say --redo to do these again (their results are replaced), or choose another --out."
+        )
+    write_text(directory.path / "config.yaml", config)
+    for stage in wanted:
+        state = directory.state(stage)
+        announce(stage, state)
+        if state is not StageState.DONE:
+            directory.perform(stage)
+        directory.write_manifest(facts, stages)

@@ -1,0 +1,127 @@
+"""Trained predictors: taken from a run directory or a model folder, ready for new pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from torch import nn
+
+from cpsd.config import ImageConfig, MachineConfig, RunConfig
+from cpsd.data.images import find_pictures, read_image
+from cpsd.data.records import UNASSIGNED, Records
+from cpsd.errors import DataError, ModelError, RunError, did_you_mean
+from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
+from cpsd.labels import UNKNOWN, LabelSpace
+from cpsd.losses.objective import strategy_shares
+from cpsd.models.classifier import MakeModel
+from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
+from cpsd.models.store import CARD_FILE, ModelCard, load_ensemble, load_model, read_card
+from cpsd.partition import read_partition
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained predictor with what predicting takes.
+
+    Args:
+        predictor: images (B, 3, H, W) in [0, 1] to logits (B, C).
+        labels: the C labels.
+        image: how pictures become tensors.
+    """
+
+    predictor: nn.Module
+    labels: LabelSpace
+    image: ImageConfig
+
+    def config(self, machine: MachineConfig) -> RunConfig:
+        """Return the settings that ``method.predict`` reads."""
+        return RunConfig(image=self.image, machine=machine)
+
+
+def load_trained(
+    path: Path, name: str = STUDENT, *, make_model: MakeModel | None = None
+) -> Trained:
+    """Return a predictor of the run at ``path``, or the model in the folder ``path``.
+
+    Args:
+        path: a run directory, or a folder with ``model.json``.
+        name: ``student``, ``baseline``, ``teachers/<strategy>``, or ``teachers`` for all ensembles
+            together; not read for a model folder.
+        make_model: the user's own factory, where the model is of one.
+
+    Raises:
+        RunError: there is no run and no model at ``path``.
+        ModelError: the run has no such predictor, or its files are damaged.
+    """
+    if (path / CARD_FILE).is_file():
+        module, card = load_model(path, make_model=make_model)
+        return _trained(module, LabelSpace(card.labels), card)
+    if not (path / "labels.json").is_file():
+        raise RunError(f"{path} is neither a run directory nor the folder of a model.")
+    strategies = sorted(p.stem for p in (path / "partitions").glob("*.json"))
+    ensembles = [ensemble_name(strategy) for strategy in strategies]
+    choices = [STUDENT, BASELINE, TEACHERS, *ensembles]
+    if name not in choices:
+        raise ModelError(
+            f"The run {path} has no predictor '{name}' (it has {', '.join(choices)})."
+            + did_you_mean(name, choices)
+        )
+    if name in (STUDENT, BASELINE):
+        return load_trained(path / name, make_model=make_model)
+    settings = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    order = settings["partition"]["strategies"] if name == TEACHERS else [name.split("/")[1]]
+    members = [_ensemble(path, strategy, make_model) for strategy in order]
+    shares = strategy_shares(settings["distillation"]["alpha"], len(order))
+    card = read_card(path / ensemble_name(order[0]) / "0")
+    labels = members[0].partition.labels
+    return _trained(MeanPredictor(members, shares), labels, card)
+
+
+def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:
+    """Return pictures of which nothing is known, for prediction."""
+    return Records(
+        paths=tuple(str(path) for path in paths),
+        targets=np.full((len(paths), len(labels)), UNKNOWN, dtype=np.int8),
+        labels=labels,
+        splits=(UNASSIGNED,) * len(paths),
+        root=Path(),
+        origins=tuple(str(path) for path in paths),
+    )
+
+
+def readable_pictures(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the pictures at ``places`` that can be decoded, and a sentence for each that cannot.
+
+    Args:
+        places: pictures, and folders to look for pictures in.
+    """
+    found: list[Path] = []
+    faults: list[str] = []
+    for place in places:
+        try:
+            candidates = find_pictures(place) if place.is_dir() else [place]
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        for path in candidates:
+            try:
+                read_image(path)
+                found.append(path)
+            except DataError as error:
+                faults.append(str(error))
+    return found, faults
+
+
+def _ensemble(path: Path, strategy: str, make_model: MakeModel | None) -> TeacherEnsemble:
+    partition = read_partition(path / "partitions" / f"{strategy}.json")
+    return load_ensemble(path / ensemble_name(strategy), partition, make_model=make_model)
+
+
+def _trained(predictor: nn.Module, labels: LabelSpace, card: ModelCard) -> Trained:
+    try:
+        image = ImageConfig(**card.image)
+    except TypeError as error:
+        raise ModelError(f"The model's image settings cannot be read ({error}).") from error
+    return Trained(predictor, labels, image)

@@ -1,0 +1,1 @@
+"""One task, one fit, checkpoints to resume from, and the soft labels."""

@@ -1,0 +1,176 @@
+"""Fit: the one place where anything is trained."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from cpsd.config import TrainingConfig
+from cpsd.data.loading import Batch
+from cpsd.errors import TrainingError
+from cpsd.losses.objective import Objective
+from cpsd.run import Cost
+from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
+from cpsd.training.members import Member, Scorer
+from cpsd.training.task import SoftLabels, TrainingTask
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    members: Sequence[Member],
+    training_batches: Iterable[Batch],
+    validation_batches: Iterable[Batch],
+    *,
+    objective: Objective,
+    training: TrainingConfig,
+    reduction: str,
+    scorer: Scorer,
+    seed: int,
+    image_names: Sequence[str],
+    folder: Path,
+    checkpoint: Path,
+    soft_labels: SoftLabels | None = None,
+    accelerator: str = "auto",
+    callbacks: Sequence[lightning.Callback] = (),
+) -> Cost:
+    """Train the members on the same batches; each ends with the weights of its best epoch.
+
+    Goes on from ``checkpoint`` where there is one. The result does not depend on whether
+    or where the training was interrupted.
+
+    Args:
+        members: the networks; their ``best`` says which epoch was kept.
+        training_batches: a loader whose order and views depend on (seed, epoch).
+        validation_batches: a loader of the pictures that choose the best epoch.
+        objective: logits, targets and soft labels to named loss terms.
+        training: optimizer, schedule, epochs, precision.
+        reduction: of the objective, "sum" or "mean".
+        scorer: logits and targets to a number, higher is better.
+        seed: of the networks' random layers.
+        image_names: by row, for messages.
+        folder: for the TensorBoard log.
+        checkpoint: the file to go on from, written anew after every epoch.
+        soft_labels: the teachers' logits, for a student.
+        accelerator: Lightning's.
+        callbacks: progress bars and the like.
+
+    Raises:
+        TrainingError: a loss that is not finite, or memory that ran out.
+        RunError: a damaged checkpoint, a full disk.
+        DataError: a picture that cannot be read.
+    """
+    task = TrainingTask(
+        members,
+        objective,
+        training,
+        seed=seed,
+        scorer=scorer,
+        image_names=image_names,
+        reduction=reduction,
+        soft_labels=soft_labels,
+    )
+    for member in members:
+        member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
+    resume_from = checkpoint_to_resume(checkpoint)
+    with _quiet_lightning(), _own_random_state(), _plain_memory_errors(training), _interruptible():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=training.precision,
+            max_epochs=training.epochs,
+            accumulate_grad_batches=training.accumulate,
+            # Only read by Lightning to call configure_gradient_clipping, which clips by member.
+            gradient_clip_val=training.clip_norm,
+            num_sanity_val_steps=0,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            callbacks=[*callbacks, LastCheckpoint(checkpoint)],
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(
+            task,
+            training_batches,
+            validation_batches,
+            ckpt_path=None if resume_from is None else str(resume_from),
+            weights_only=True,
+        )
+    for member in members:
+        best = member.load_best()
+        logger.info(
+            "%s: kept the %s weights of epoch %d, validation mAP %.2f",
+            member.name,
+            "averaged" if best.weights == "ema" else best.weights,
+            best.epoch + 1,
+            100 * best.score,
+        )
+    return Cost(task.seconds, task.images_forward, task.images_backward)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice about workers and loggers to itself."""
+    lightning_logger = logging.getLogger("lightning.pytorch")
+    level = lightning_logger.level
+    lightning_logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            # Lightning 2.6 asks torch's pytree in a way that torch 2.14 deprecates.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        lightning_logger.setLevel(level)
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Leave the caller's generators as they were."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        yield
+
+
+@contextmanager
+def _plain_memory_errors(training: TrainingConfig) -> Iterator[None]:
+    """Say what would fit when memory has run out."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+            smaller = max(1, training.batch_size // 2)
+            accumulate = training.accumulate * -(-training.batch_size // smaller)
+            raise TrainingError(
+                f"Memory ran out with {training.batch_size} pictures in a batch. Try "
+                f"--training.batch_size {smaller} --training.accumulate {accumulate}, which keeps "
+                "the recipe, or --teachers.together false to train one teacher after another."
+            ) from error
+        if "DataLoader worker" in text:
+            raise TrainingError(
+                "A process that loads pictures was killed, most likely because memory ran out; "
+                "lower machine.workers or training.batch_size."
+            ) from error
+        raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the exit that Lightning makes of Ctrl-C back into the interrupt it was."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)

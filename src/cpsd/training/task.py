@@ -1,0 +1,259 @@
+"""The training task: one step, one validation, for whatever predictor is trained.
+
+B batch, C all labels, P labels of a member, S strategies.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from cpsd.config import TrainingConfig
+from cpsd.data.loading import Batch
+from cpsd.errors import TrainingError
+from cpsd.losses.objective import Objective
+from cpsd.seeds import derive_seed
+from cpsd.training.members import (
+    EMA,
+    RAW,
+    Best,
+    Member,
+    Scorer,
+    decayed_parameters,
+    scaled_pixels,
+)
+
+
+class SoftLabels(Protocol):
+    """Where the student finds the teachers' logits: a store, or the teachers themselves."""
+
+    num_views: int | None
+
+    def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
+        """Return the teachers' logits (B, S, C) for the pictures ``rows`` as seen in this view."""
+
+
+class TrainingTask(lightning.LightningModule):
+    """Trains members side by side on the same batches (CPSD, section 3).
+
+    Each member has its own loss, gradient norm, weight average, best epoch and choice between raw
+    and averaged weights, so that its result does not depend on who trains beside it.
+
+    Args:
+        members: the networks to train.
+        objective: logits, targets and soft labels to named loss terms.
+        config: optimizer, schedule, averages.
+        seed: of the random layers; each epoch starts from (seed, epoch).
+        scorer: chooses the best epoch on validation.
+        image_names: by row, for messages.
+        reduction: of the objective; a sum is added up over accumulated batches, a mean averaged.
+        soft_labels: what the student learns from; None where there is no distillation.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        objective: Objective,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        scorer: Scorer,
+        image_names: Sequence[str],
+        reduction: str,
+        soft_labels: SoftLabels | None = None,
+    ) -> None:
+        super().__init__()
+        self.members = tuple(members)
+        self.networks = nn.ModuleList(member.network for member in members)
+        self.averages = nn.ModuleList(
+            ModelEmaV3(member.network, decay=config.ema_decay, use_warmup=True)
+            for member in members
+            if config.ema_decay > 0
+        )
+        self.objective = objective
+        self.config = config
+        self.seed = seed
+        self.scorer = scorer
+        self.image_names = image_names
+        self.reduction = reduction
+        self.soft_labels = soft_labels
+        self.seconds = 0.0
+        self.images_forward = 0
+        self.images_backward = 0
+        self._reset_epoch()
+
+    def _reset_epoch(self) -> None:
+        self._started = time.monotonic()
+        self._sums: list[dict[str, Tensor | float]] = [defaultdict(float) for _ in self.members]
+        self._num_images = 0
+        self._validated: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is not importable
+        """Adam with the paper's coupled decay or AdamW, and a one-cycle schedule by the step."""
+        groups = [
+            group
+            for network in self.networks
+            for group in decayed_parameters(network, self.config.weight_decay)
+        ]
+        optimizer = torch.optim.Adam(
+            groups,
+            lr=self.config.learning_rate,
+            decoupled_weight_decay=self.config.decay == "decoupled",
+        )
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(
+            optimizer,
+            max_lr=self.config.learning_rate,
+            total_steps=total_steps,
+            pct_start=_warmup_share(self.config.warmup, total_steps),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip each member's gradient by its own norm."""
+        if self.config.clip_norm is not None:
+            for network in self.networks:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)
+
+    def on_train_epoch_start(self) -> None:
+        """Give the epoch's random layers their own seed, so that a resumed run repeats them."""
+        self._reset_epoch()
+        torch.manual_seed(derive_seed(self.seed, "random layers", self.current_epoch))
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the sum of the members' losses; no member sees another's."""
+        images = scaled_pixels(batch.images)
+        soft_labels_BSC = None
+        if self.soft_labels is not None:
+            num_views = self.soft_labels.num_views
+            view_index = self.current_epoch % num_views if num_views else self.current_epoch
+            soft_labels_BSC = self.soft_labels(images, batch.rows, view_index=view_index)
+        total = images.new_zeros(())
+        for member, network, sums in zip(self.members, self.networks, self._sums, strict=True):
+            columns = list(member.columns)
+            losses = self.objective(
+                network(images),
+                batch.targets[:, columns],
+                None if soft_labels_BSC is None else soft_labels_BSC[:, :, columns],
+            )
+            self._refuse_not_finite(losses.total, member, batch, batch_index)
+            total = total + losses.total
+            sums["loss"] += losses.total.detach()
+            for term, value in losses.terms.items():
+                sums[term] += value
+        self._num_images += len(images)
+        self.images_forward += len(images) * len(self.members)
+        self.images_backward += len(images) * len(self.members)
+        return total * self._accumulation_factor(batch_index)
+
+    def _accumulation_factor(self, batch_index: int) -> float:
+        """Return what sets Lightning's division of every loss by ``accumulate`` right.
+
+        A sum is not to be divided; a mean by fewer in the last step, if fewer batches are left.
+        """
+        accumulate = self.config.accumulate
+        if self.reduction == "sum":
+            return accumulate
+        first = batch_index - batch_index % accumulate
+        return accumulate / min(accumulate, int(self.trainer.num_training_batches) - first)
+
+    def _refuse_not_finite(
+        self, loss: Tensor, member: Member, batch: Batch, batch_index: int
+    ) -> None:
+        if torch.isfinite(loss):
+            return
+        names = ", ".join(self.image_names[row] for row in batch.rows.tolist())
+        raise TrainingError(
+            f"The loss of {member.name} is {loss.item()} in epoch {self.current_epoch + 1}, batch "
+            f"{batch_index + 1}; lower training.learning_rate or set training.clip_norm. "
+            f"The pictures of this batch: {names}"
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:  # noqa: ANN401
+        """Update the weight averages after each optimizer step."""
+        last = self.trainer.is_last_batch
+        if last or (batch_index + 1) % self.config.accumulate == 0:
+            for average, network in zip(self.averages, self.networks, strict=False):
+                cast(ModelEmaV3, average).update(network, step=self.global_step)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Put the validation pictures through the raw and the averaged networks."""
+        images = scaled_pixels(batch.images)
+        logits = [network(images).float().cpu() for network in (*self.networks, *self.averages)]
+        self._validated.append((batch.rows.cpu(), batch.targets.cpu(), logits))
+        self.images_forward += len(images) * len(logits)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score every member raw and averaged, and keep what is better than before."""
+        rows = torch.cat([rows for rows, _, _ in self._validated]).numpy()
+        targets_NC = torch.cat([targets for _, targets, _ in self._validated]).numpy()
+        _, order = np.unique(rows, return_index=True)
+        for index, member in enumerate(self.members):
+            row = self._training_row(index)
+            candidates = [(RAW, index, self.networks[index])]
+            if len(self.averages):
+                average = cast(ModelEmaV3, self.averages[index])
+                candidates.append((EMA, index + len(self.members), average.module))
+            for weights, position, network in candidates:
+                logits_NP = torch.cat(
+                    [logits[position] for _, _, logits in self._validated]
+                ).numpy()
+                score = self._score(logits_NP[order], targets_NC[order][:, list(member.columns)])
+                row[f"validation_{weights}"] = score
+                member.consider(Best(self.current_epoch, weights, score), network)
+            member.history.append(row)
+            member.write_metrics()
+            if self.logger is not None:
+                named = {f"{member.name}/{key}": value for key, value in row.items()}
+                self.logger.log_metrics(named, step=self.current_epoch)
+        self.seconds += time.monotonic() - self._started
+
+    def _score(self, logits_NP: NDArray[np.float32], targets_NP: NDArray[np.int8]) -> float:
+        return float(self.scorer(logits_NP, targets_NP))
+
+    def _training_row(self, index: int) -> dict[str, float]:
+        """Return the epoch's losses per picture and the learning rate."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        row = {"epoch": float(self.current_epoch), "learning_rate": optimizer.param_groups[0]["lr"]}
+        for term, value in self._sums[index].items():
+            row[term] = float(value) / self._num_images
+        return row
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add best epochs, histories and costs so far."""
+        checkpoint["members"] = [member.state_dict() for member in self.members]
+        checkpoint["cost"] = [self.seconds, self.images_forward, self.images_backward]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up best epochs, histories and costs."""
+        for member, state in zip(self.members, checkpoint["members"], strict=True):
+            member.load_state_dict(state)
+        self.seconds, self.images_forward, self.images_backward = checkpoint["cost"]
+
+
+def _warmup_share(warmup: float, total_steps: int) -> float:
+    """Return ``warmup``, or the nearest share below it that OneCycleLR can take.
+
+    It divides by zero where the rise would be of exactly one step; with a hair less it starts at
+    the peak, which is what such a rise means.
+
+    Example:
+        >>> _warmup_share(0.25, 4) < 0.25, _warmup_share(0.25, 8)
+        (True, 0.25)
+    """
+    return math.nextafter(warmup, 0) if warmup * total_steps == 1 else warmup

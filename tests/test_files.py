@@ -1,0 +1,105 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from cpsd.errors import RunError
+from cpsd.files import read_json, write_json, write_text, written_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "scores.txt"
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["scores.txt"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("inside"), KeyboardInterrupt()])
+def test_a_failing_block_leaves_the_old_file_and_no_other(
+    tmp_path: Path, fault: BaseException
+) -> None:
+    path = tmp_path / "scores.txt"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with written_whole(path) as temporary:
+            temporary.write_text("half")
+            raise fault
+
+    with pytest.raises(type(fault)):
+        interrupted()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["scores.txt"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota"),
+        (OSError(errno.EROFS, "Read-only file system"), "read-only"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        # safetensors keeps the text only
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "disk is full"),
+    ],
+)
+def test_what_the_file_system_refuses_is_said_plainly(
+    tmp_path: Path, fault: Exception, reason: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+
+    def refused() -> None:
+        with written_whole(path):
+            raise fault
+
+    with pytest.raises(RunError, match=reason) as caught:
+        refused()
+    assert str(path) in str(caught.value)
+    assert caught.value.__cause__ is fault
+    assert names(tmp_path) == []
+
+
+def test_another_error_passes_unchanged(tmp_path: Path) -> None:
+    fault = OSError(errno.EIO, "Input/output error")
+
+    def broken() -> None:
+        with written_whole(tmp_path / "x"):
+            raise fault
+
+    with pytest.raises(OSError, match="Input/output") as caught:
+        broken()
+    assert caught.value is fault
+
+
+def test_json_comes_back_with_its_letters(tmp_path: Path) -> None:
+    value = {"label": "Straßenbahn 電車", "scores": [0.5, None]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert "Straßenbahn 電車" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+    with pytest.raises(TypeError):
+        write_json(path, {"not json": object()})
+    assert read_json(path) == 1
+
+
+def test_a_missing_or_damaged_json_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(RunError, match=r"a\.json is missing"):
+        read_json(path)
+    for damaged in (b'{"fingerprint": "ab', b"\xff\xfe{"):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"a\.json cannot be read as JSON"):
+            read_json(path)
+    with pytest.raises(RunError, match="cannot be read as JSON"):
+        read_json(tmp_path)

@@ -1,0 +1,296 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpsd.errors import RunError
+from cpsd.run import Cost, RunDirectory, Stage, StageState, execute
+
+HOLD_THE_LOCK = """
+import sys
+from pathlib import Path
+from cpsd.run import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no `except Exception` may catch it."""
+
+
+class Work:
+    """The work of a stage: counts its calls and writes what it is told."""
+
+    def __init__(self, *outputs: str, text: str = "result", cost: Cost | None = None) -> None:
+        self.outputs = outputs
+        self.text = text
+        self.cost = cost or Cost()
+        self.calls = 0
+        self.killed_after: str | None = None
+        self.found: list[list[str]] = []
+
+    def __call__(self, folder: Path) -> Cost:
+        self.calls += 1
+        self.found.append(sorted(p.name for p in folder.iterdir() if p.name != "fingerprint"))
+        for output in self.outputs:
+            path = folder / output
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.text)
+            if output == self.killed_after:
+                raise Killed
+        return self.cost
+
+    def stage(self, name: str = "student", fingerprint: str = "f1") -> Stage:
+        return Stage(name, fingerprint, self.outputs, self)
+
+
+def run_all(
+    directory: RunDirectory,
+    *stages: Stage,
+    until: int | None = None,
+    redo: bool = False,
+    facts: dict[str, Any] | None = None,
+) -> list[tuple[str, StageState]]:
+    said: list[tuple[str, StageState]] = []
+    with directory.locked():
+        execute(
+            stages,
+            directory,
+            until=len(stages) if until is None else until,
+            redo=redo,
+            config="seed: 0\n",
+            facts=facts or {},
+            announce=lambda stage, state: said.append((stage.name, state)),
+        )
+    return said
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_THE_LOCK, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_costs_add_up() -> None:
+    assert Cost(1.5, 2, 3) + Cost(0.5, 10, 20) == Cost(2.0, 12, 23)
+    assert sum([Cost(1, 1, 1)] * 3, Cost()) == Cost(3, 3, 3)
+
+
+def test_a_stage_goes_from_new_to_done_and_is_then_kept(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path / "run"), Work("student/model.txt", "student.json")
+    stage = work.stage()
+    assert directory.state(stage) is StageState.NEW
+    assert not directory.path.exists()  # looking makes nothing
+    assert run_all(directory, stage) == [("student", StageState.NEW)]
+    assert (directory.path / "student" / "model.txt").read_text() == "result"
+    assert (directory.path / "student.json").read_text() == "result"
+    assert directory.state(stage) is StageState.DONE
+    assert run_all(directory, stage) == [("student", StageState.DONE)]
+    assert work.calls == 1
+    assert list((directory.path / ".partial").iterdir()) == []
+
+
+def test_an_interrupted_stage_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("last.ckpt", "model.txt")
+    work.killed_after = "last.ckpt"
+    first, stage = Work("graph.txt").stage("label-graph"), work.stage()
+    with pytest.raises(Killed):
+        run_all(directory, first, stage)
+    assert not (tmp_path / "last.ckpt").exists()  # nothing half made stands at its place
+    assert directory.state(stage) is StageState.STARTED
+    work.killed_after = None
+    assert run_all(directory, first, stage) == [
+        ("label-graph", StageState.DONE),
+        ("student", StageState.STARTED),
+    ]
+    assert work.found == [[], ["last.ckpt"]]
+    assert (tmp_path / "model.txt").exists()
+
+
+@pytest.mark.parametrize("moves_before_the_kill", [0, 1, 2])
+def test_a_kill_before_the_mark_puts_the_outputs_in_place_without_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves_before_the_kill: int
+) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "student/b.txt")
+    stage = Stage("student", "f1", ("a.txt", "student"), work)
+    moved: list[Path] = []
+    replace: Callable[[Path, Path], Path] = Path.replace
+
+    def replace_or_die(source: Path, destination: Path) -> Path:
+        in_place = ".partial" in source.parts and ".partial" not in destination.parts
+        to_mark = destination == tmp_path / ".stages" / "student.json"
+        if to_mark or (in_place and len(moved) == moves_before_the_kill):
+            raise Killed
+        if in_place:
+            moved.append(destination)
+        return replace(source, destination)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_or_die)
+        with pytest.raises(Killed):
+            run_all(directory, stage)
+    assert len(moved) == moves_before_the_kill
+    assert directory.state(stage) is StageState.STARTED
+    assert run_all(directory, stage) == [("student", StageState.STARTED)]
+    assert work.calls == 1
+    assert directory.state(stage) is StageState.DONE
+    assert (tmp_path / "student" / "b.txt").read_text() == "result"
+
+
+def test_changed_settings_are_refused_by_stage_and_nothing_is_touched(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    works = [Work(f"{name}.txt") for name in ("graph", "baseline", "student")]
+    run_all(directory, *(w.stage(w.outputs[0][:-4]) for w in works))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    changed = [
+        works[0].stage("graph"),
+        works[1].stage("baseline", "f2"),
+        works[2].stage("student", "f2"),
+    ]
+    assert [directory.state(stage) for stage in changed] == [
+        StageState.DONE,
+        StageState.CHANGED,
+        StageState.CHANGED,
+    ]
+    with pytest.raises(RunError, match=r"already holds: baseline, student\. Say --redo"):
+        run_all(directory, *changed)
+    assert [work.calls for work in works] == [1, 1, 1]
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_stage_begun_under_other_settings_is_refused_too(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("last.ckpt", "model.txt")
+    work.killed_after = "last.ckpt"
+    with pytest.raises(Killed):
+        run_all(directory, work.stage())
+    work.killed_after = None
+    with pytest.raises(RunError, match="already holds: student"):
+        run_all(directory, work.stage(fingerprint="f2"))
+    said = run_all(directory, work.stage(fingerprint="f2"), redo=True)
+    assert said == [("student", StageState.CHANGED)]
+    assert work.found == [[], []]  # nothing of the other settings is gone on from
+
+
+def test_redo_replaces_changed_results_alone(tmp_path: Path) -> None:
+    directory, graph = RunDirectory(tmp_path), Work("graph.txt")
+    old = Stage("student", "f1", ("student",), Work("student/old.txt"))
+    new = Stage("student", "f2", ("student",), Work("student/new.txt"))
+    run_all(directory, graph.stage("graph"), old)
+    assert run_all(directory, graph.stage("graph"), new, redo=True) == [
+        ("graph", StageState.DONE),
+        ("student", StageState.CHANGED),
+    ]
+    assert [p.name for p in (tmp_path / "student").iterdir()] == ["new.txt"]
+    assert directory.state(new) is StageState.DONE
+    assert directory.state(old) is StageState.CHANGED
+
+
+def test_a_failed_redo_leaves_no_mark_of_the_old_result(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "b.txt")
+    run_all(directory, work.stage())
+    work.killed_after = "a.txt"
+    with pytest.raises(Killed):
+        run_all(directory, work.stage(fingerprint="f2"), redo=True)
+    assert directory.state(work.stage()) is StageState.CHANGED
+    assert directory.state(work.stage(fingerprint="f2")) is StageState.STARTED
+
+
+@pytest.mark.parametrize("removed", ["a.txt", "b.txt"])
+def test_outputs_that_somebody_removed_are_made_again(tmp_path: Path, removed: str) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "b.txt")
+    run_all(directory, work.stage())
+    (tmp_path / removed).unlink()
+    assert directory.state(work.stage()) is StageState.NEW
+    run_all(directory, work.stage())
+    assert work.calls == 2
+    assert (tmp_path / removed).read_text() == "result"
+
+
+def test_a_damaged_mark_is_named(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt")
+    run_all(directory, work.stage())
+    mark = tmp_path / ".stages" / "student.json"
+    mark.write_text(mark.read_text()[:30])
+    with pytest.raises(RunError, match=r"student\.json cannot be read"):
+        directory.state(work.stage())
+
+
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path / "run"), Work("a.txt")
+    with held_by_another_process(directory.path) as process:
+        with pytest.raises(RunError, match="in use by another process"):
+            run_all(directory, work.stage())
+        assert work.calls == 0
+        process.kill()  # the lock ends with the process, however it ends
+        process.wait()
+        run_all(directory, work.stage())
+    assert work.calls == 1
+
+
+def test_the_lock_is_released_when_the_run_fails(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(ZeroDivisionError), directory.locked():
+        _ = 1 / 0
+    with directory.locked():
+        pass
+    with held_by_another_process(tmp_path):
+        pass
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(RunError, match="files that no run has written"):
+        RunDirectory(tmp_path)
+    with pytest.raises(RunError, match="is a file; name a folder"):
+        RunDirectory(tmp_path / "holiday.jpg")
+
+
+def test_an_empty_folder_and_an_old_run_are_accepted(tmp_path: Path) -> None:
+    work = Work("a.txt")
+    run_all(RunDirectory(tmp_path), work.stage())
+    (tmp_path / "notes.txt").touch()
+    assert RunDirectory(tmp_path).state(work.stage()) is StageState.DONE
+
+
+def test_a_place_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    directory = RunDirectory(tmp_path / "file" / "run")
+    with pytest.raises(RunError, match="Cannot write to"), directory.locked():
+        pass
+
+
+def test_the_manifest_holds_facts_and_costs_of_what_is_done(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    graph = Work("graph.txt").stage("label-graph", "g")
+    teachers = Work("t.txt", cost=Cost(1e6, 640, 320)).stage("teachers/co-occurrence", "t")
+    unfinished = Work("s.txt", "t.txt")
+    unfinished.killed_after = "s.txt"
+    with pytest.raises(Killed):
+        run_all(directory, graph, teachers, unfinished.stage(), facts={"seed": 3})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["seed"] == 3
+    assert list(manifest["stages"]) == ["label-graph", "teachers/co-occurrence"]
+    mark = manifest["stages"]["teachers/co-occurrence"]
+    assert mark["fingerprint"] == "t"
+    assert mark["outputs"] == ["t.txt"]
+    # The seconds that the stage counted over its attempts, not those of the last one.
+    assert mark["cost"] == {"seconds": 1e6, "images_forward": 640, "images_backward": 320}
+    assert 0 <= manifest["stages"]["label-graph"]["cost"]["seconds"] < 60
+    assert (tmp_path / "config.yaml").read_text() == "seed: 0\n"
