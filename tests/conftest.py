@@ -7,6 +7,8 @@ from types import ModuleType
 import pytest
 
 import tiny
+from cpsd.cli import main
+from cpsd.data.digits import write_digits
 from cpsd.data.records import Records
 
 
@@ -34,3 +36,28 @@ def seeded(shared: Path) -> ModuleType:
 def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
     """Tiny pictures with labels that can be learned, in all three splits."""
     return tiny.write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of a small edition of the embedded data."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    return write_digits(folder, seed=0, train=96, validation=40, test=32, test_unseen=32)
+
+
+@pytest.fixture(scope="session")
+def quick(digits: Path) -> list[str]:
+    """Arguments of a run of the whole method that takes seconds; the folder's name is to follow."""
+    return [
+        str(digits), "--config", "demo", "--image.size", "24", "--partition.parts", "2",
+        "--training.epochs", "2", "--distillation.views", "2", "--machine.workers", "0",
+        "--machine.accelerator", "cpu", "--out",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the whole method; tests read it and do not write to it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    assert main(["run", *quick, str(out)]) == 0
+    return out

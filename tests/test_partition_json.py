@@ -41,7 +41,7 @@ def test_labels_may_come_in_another_order(tmp_path: Path) -> None:
     assert read.parts == ((4, 5), (0, 1, 2, 3))
 
 
-def write_content(path: Path, **changes: Any) -> Path:  # noqa: ANN401 - any JSON
+def write_content(path: Path, **changes: Any) -> Path:
     """Write a sound hand-made file, but for ``changes``; a key set to None is left out."""
     content = {
         "strategy": "co-occurrence",

@@ -5,7 +5,6 @@ The stages of a run (``pipeline.py``) and people who bring their own model call 
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -209,27 +208,26 @@ def _fit(
         seed=config.seed,
         workers=config.machine.workers,
     )
-    with closing(training), closing(validation):
-        cost = fit_members(
-            members,
-            training,
-            validation,
-            objective=build_objective(
-                config.loss,
-                None if soft_labels is None else config.distillation,
-                strategies=() if soft_labels is None else soft_labels.strategies,
-            ),
-            training=config.training,
-            reduction=config.loss.reduction,
-            scorer=mean_average_precision,
-            seed=config.seed,
-            image_names=records.paths,
-            folder=place.folder,
-            checkpoint=place.checkpoint,
-            soft_labels=soft_labels,
-            accelerator=config.machine.accelerator,
-            callbacks=callbacks,
-        )
+    cost = fit_members(
+        members,
+        training,
+        validation,
+        objective=build_objective(
+            config.loss,
+            None if soft_labels is None else config.distillation,
+            strategies=() if soft_labels is None else soft_labels.strategies,
+        ),
+        training=config.training,
+        reduction=config.loss.reduction,
+        scorer=mean_average_precision,
+        seed=config.seed,
+        image_names=records.paths,
+        folder=place.folder,
+        checkpoint=place.checkpoint,
+        soft_labels=soft_labels,
+        accelerator=config.machine.accelerator,
+        callbacks=callbacks,
+    )
     best = []
     for member in members:
         assert member.best is not None, "a fitted member has a best epoch"

@@ -224,8 +224,9 @@ class Pipeline:
             machine=self.config.machine,
             device=method.device_of(self.config),
         )
-        teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
-        return Cost(images_forward=num_pictures * teachers)
+        # Every strategy has as many parts, so every ensemble runs as many teachers.
+        num_parts = next(iter(ensembles.values())).partition.num_parts
+        return Cost(images_forward=num_pictures * num_parts)
 
     def _student(self, folder: Path) -> Cost:
         # The same initial weights as the baseline's, so that the two differ in the method alone.

@@ -36,7 +36,8 @@ EXIT_WRONG = 1
 
 LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": "student"}
 
-console = Console(highlight=False)
+# Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from cpsd.errors import DataError
 from cpsd.labels import LabelSpace
 
 
-def records(**changes: Any) -> Records:  # noqa: ANN401 - fields of all kinds
+def records(**changes: Any) -> Records:
     base = Records(
         paths=("a.png", "sub/b.png", "c.png", "d.png", "e.png"),
         targets=np.array([[1, 0], [0, 0], [-1, -1], [-1, 0], [0, 1]], dtype=np.int8),

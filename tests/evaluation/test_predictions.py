@@ -179,7 +179,7 @@ class TestParquet:
         write_predictions(path, predictions())
         before = path.read_bytes()
 
-        def full_disk(table: Any, where: Any) -> None:  # noqa: ANN401
+        def full_disk(table: Any, where: Any) -> None:
             Path(where).write_bytes(b"PAR1")
             raise OSError(errno.ENOSPC, "No space left on device")
 

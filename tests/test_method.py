@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+import tiny
+from cpsd.config import StudentConfig, TeachersConfig
+from cpsd.data.loading import PictureDataset
+from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
+from cpsd.data.views import PLAIN
+from cpsd.errors import DataError
+from cpsd.labels import UNKNOWN
+from cpsd.method import (
+    device_of,
+    distill,
+    evaluate,
+    fit,
+    mean_average_precision,
+    predict,
+    student_config,
+    teacher_config,
+)
+
+
+def test_student_that_ignores_its_teachers_is_the_baseline(records: Records) -> None:
+    config = tiny.settings(epochs=3, ema_decay=0.9, clip_norm=1.0)
+    config = replace(config, distillation=replace(config.distillation, weight=0.0))
+    student, baseline = tiny.network(dropout=0.3), tiny.network(dropout=0.3)
+    distilled = distill(student, tiny.teachers(), records, config)
+    fitted = fit(baseline, records, config)
+    assert distilled.best == fitted.best
+    tiny.assert_same(tiny.weights(student), tiny.weights(baseline))
+
+
+def test_student_follows_its_teachers(records: Records) -> None:
+    # With all the weight on distillation it comes nearer to them than it was.
+    config = tiny.settings(epochs=8, learning_rate=0.05)
+    config = replace(config, distillation=replace(config.distillation, weight=1.0))
+    teacher, student = tiny.ensemble(), tiny.network()
+    rows = records.indices(TEST)
+    wanted = predict(teacher, records, rows, config)
+    before = np.square(predict(student, records, rows, config) - wanted).mean()
+    distill(student, {"co-occurrence": teacher}, records, config)
+    after = np.square(predict(student, records, rows, config) - wanted).mean()
+    assert after < before / 2
+
+
+def test_unlabelled_pictures_teach_the_student(records: Records) -> None:
+    """Pictures of which nothing is known add the distillation terms, and only those."""
+    targets = records.targets.copy()
+    unlabelled = records.indices(TRAIN)[::2]
+    targets[unlabelled] = UNKNOWN
+    partly = replace(records, targets=targets)
+    without = partly.with_splits(
+        ["unused" if row in unlabelled else split for row, split in enumerate(records.splits)]
+    )
+    config = tiny.settings()
+    with_them, without_them = tiny.network(), tiny.network()
+    cost = distill(with_them, tiny.teachers(), partly, config).cost
+    fewer = distill(without_them, tiny.teachers(), without, config).cost
+    assert cost.images_backward == 2 * tiny.NUM_TRAIN
+    assert fewer.images_backward == tiny.NUM_TRAIN
+    change = with_them.get_parameter("linear.weight") - without_them.get_parameter("linear.weight")
+    assert change.abs().max() > 1e-3
+
+
+def test_pictures_without_any_label_are_enough_to_distil(records: Records) -> None:
+    targets = records.targets.copy()
+    targets[records.indices(TRAIN)] = UNKNOWN
+    nothing_known = replace(records, targets=targets)
+    config = tiny.settings()
+    only = replace(config, distillation=replace(config.distillation, weight=1.0))
+    raw, raw_only = tiny.RawWeights(), tiny.RawWeights()
+    distill(tiny.network(), tiny.teachers(), nothing_known, config, callbacks=[raw])
+    distill(tiny.network(), tiny.teachers(), records, only, callbacks=[raw_only])
+    # Half a loss without its classification term; Adam does not mind the factor, but for its eps.
+    tiny.assert_close(raw.after_epoch[-1][0], raw_only.after_epoch[-1][0], atol=1e-4)
+    with pytest.raises(DataError, match="no labelled picture in the split 'train'"):
+        fit(tiny.network(), nothing_known, config)
+
+
+def test_one_epoch_costs_its_pictures(records: Records) -> None:
+    cost = fit(tiny.ensemble(), records, tiny.settings(epochs=1, ema_decay=0.9)).cost
+    assert cost.images_backward == 2 * tiny.NUM_TRAIN, "once for each of two teachers"
+    assert cost.images_forward == 2 * tiny.NUM_TRAIN + 4 * tiny.NUM_VALIDATION
+    assert cost.seconds > 0
+
+
+@pytest.mark.parametrize("split", [TRAIN, VALIDATION])
+def test_split_without_pictures_is_refused(split: str, records: Records) -> None:
+    splits = ["unused" if name == split else name for name in records.splits]
+    with pytest.raises(DataError, match=f"'{split}'"):
+        fit(tiny.network(), records.with_splits(splits), tiny.settings())
+
+
+def test_evaluation_without_pictures_is_refused(records: Records) -> None:
+    with pytest.raises(DataError, match="'test-far'"):
+        evaluate(tiny.network(), records, tiny.settings(), split="test-far")
+
+
+def test_predictions_are_in_the_order_of_the_rows(records: Records) -> None:
+    config = tiny.settings(workers=2)
+    rows = np.array([7, 0, 39, 12, 3, 20, 21, 22, 23], dtype=np.intp)
+    network = tiny.network()
+    logits = predict(network, records, rows, config)
+    pictures = PictureDataset(records, config.image, seed=0)
+    for row, found in zip(rows, logits, strict=True):
+        image = pictures[int(row), PLAIN][0].float()[None] / 255
+        with torch.no_grad():
+            expected = tiny.network().eval()(image)[0].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert network.training, "the mode is as it was"
+
+
+def test_training_learns_and_evaluation_is_that_of_scikit_learn(records: Records) -> None:
+    config = tiny.settings(epochs=15, learning_rate=0.05)
+    network = tiny.network()
+    before = evaluate(network, records, config)
+    fit(network, records, config)
+    after = evaluate(network, records, config)
+    assert after.mAP > before.mAP
+    rows = records.indices(TEST)
+    logits, targets = predict(network, records, rows, config), records.targets[rows]
+    scores = [
+        average_precision_score(targets[:, c], logits[:, c])
+        for c in range(4)
+        if targets[:, c].any()
+    ]
+    assert after.mAP == pytest.approx(np.mean(scores))
+    assert mean_average_precision(logits, targets) == pytest.approx(np.mean(scores))
+
+
+def test_teachers_and_student_may_differ_in_epochs_and_rate() -> None:
+    config = replace(
+        tiny.settings(epochs=5, learning_rate=0.1),
+        teachers=TeachersConfig(epochs=2),
+        student=StudentConfig(learning_rate=0.3),
+    )
+    teachers, student = teacher_config(config).training, student_config(config).training
+    assert (teachers.epochs, teachers.learning_rate) == (2, 0.1)
+    assert (student.epochs, student.learning_rate) == (5, 0.3)
+    assert teachers.batch_size == student.batch_size == config.training.batch_size
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cpu", "cpu"), ("cuda", "cuda"), ("gpu", "cuda")])
+def test_device_has_its_name(name: str, kind: str) -> None:
+    config = tiny.settings()
+    config = replace(config, machine=replace(config.machine, accelerator=name))
+    assert device_of(config).type == kind

@@ -1,0 +1,200 @@
+"""What each verb does, on real files, and what it says when something is wrong."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cpsd.cli import main
+from cpsd.evaluation.predictions import read_predictions
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was printed to standard error, in one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table with three good pictures."""
+    for index, name in enumerate(("a.png", "b.png", "c.png")):
+        pixels = np.random.default_rng(index).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    path = tmp_path / "labels.csv"
+    path.write_text("image,labels,split\na.png,x; y,train\nb.png,x,validation\nc.png,y; x,test\n")
+    return path
+
+
+def test_evaluate_without_data_shows_the_run(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(finished)]) == 0
+    printed = capsys.readouterr().out
+    student = json.loads((finished / "evaluation/test.json").read_text())["predictors"]["student"]
+    assert f"{100 * student['mAP']:.1f}" in printed
+    assert "teachers/co-occurrence" in printed
+
+
+@pytest.mark.parametrize("predictor", ["student", "baseline", "teachers/co-occurrence", "teachers"])
+def test_evaluate_on_the_same_pictures_gives_the_runs_scores(
+    predictor: str, finished: Path, digits: Path, tmp_path: Path
+) -> None:
+    arguments = [str(finished), str(digits), "--split", "test", "--machine.workers", "0"]
+    out = tmp_path / "scores"
+    assert main(["evaluate", *arguments, "--predictor", predictor, "--out", str(out)]) == 0
+    run = json.loads((finished / "evaluation/test.json").read_text())["predictors"][predictor]
+    here = json.loads((out / "test.json").read_text())["predictors"][predictor]
+    assert here["mAP"] == pytest.approx(run["mAP"], abs=1e-9)
+    assert here["CF1"] == pytest.approx(run["CF1"], abs=1e-9)
+    name = f"{predictor.replace('/', '.')}.parquet"
+    before = read_predictions(finished / "evaluation/test" / name)
+    np.testing.assert_allclose(
+        read_predictions(out / "test.parquet").logits, before.logits, atol=1e-5
+    )
+
+
+def test_evaluate_overwrites_nothing(
+    finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", str(finished), str(digits), "--split", "test"]
+    arguments += ["--machine.workers", "0", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert main(arguments) == 2
+    assert "is there already" in said(capsys)
+
+
+def test_evaluate_refuses_labels_that_the_model_has_not(
+    finished: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(finished), str(table)]) == 2
+    message = said(capsys)
+    assert "row 2" in message
+    assert "'x'" in message
+
+
+def test_predict_formats_agree(
+    finished: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = sorted((digits.parent / "images").rglob("*.jpg"))[:3]
+    arguments = ["predict", str(finished / "student"), *map(str, pictures)]
+    arguments += ["--machine.workers", "0", "--threshold", "0.3"]
+    assert main([*arguments, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert main([*arguments, "--format", "jsonl"]) == 0
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    for picture, row, entry in zip(pictures, rows, objects, strict=True):
+        assert row["image"] == entry["image"] == str(picture)
+        over = [name for name, p in entry["probabilities"].items() if p >= 0.3]
+        assert entry["labels"] == over
+        assert row["labels"] == "; ".join(over)
+        for name, probability in entry["probabilities"].items():
+            assert float(row[name]) == pytest.approx(probability, rel=1e-5)
+        assert picture.name in printed
+
+
+def test_predict_goes_on_after_a_bad_picture(
+    finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = next((digits.parent / "images").rglob("*.jpg"))
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(good.read_bytes()[:200])
+    code = main(["predict", str(finished), str(bad), str(good), str(tmp_path / "no.jpg")])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "bad.jpg" in captured.err
+    assert "no.jpg" in captured.err
+    assert good.name in captured.out
+
+
+def test_predict_refuses_an_unknown_predictor_with_the_nearest(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(finished), "x.jpg", "--predictor", "studnet"]) == 2
+    assert "Did you mean 'student'?" in said(capsys)
+
+
+def test_data_check_accounts_for_a_good_table(
+    digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(digits)]) in (0, 1)
+    assert "200 rows" in capsys.readouterr().out
+
+
+def test_data_check_names_offending_rows(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with table.open("a") as stream:
+        stream.write("gone.png,x,train\na.png,x; y,train\n")
+    (table.parent / "c.png").write_bytes((table.parent / "c.png").read_bytes()[:200])
+    assert main(["data", "check", str(table)]) == 1
+    printed = capsys.readouterr().out
+    assert "row 5" in printed
+    assert "gone.png" in printed
+    assert "duplicate" in printed
+    assert "c.png" in printed
+
+
+def test_data_demo_writes_what_run_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    assert main(["data", "demo", str(folder), "--seed", "3"]) == 0
+    rows = (folder / "labels.csv").read_text().splitlines()
+    assert rows[0] == "image,labels,split"
+    assert len(rows) == 1 + 2400 + 600 + 800 + 800
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "empty"),
+        ("image,labels\n", "no row"),
+        ("image,Labels\na.png,x\n", "'Labels'"),
+        ("image,labels\ngone.png,x\n", "gone.png"),
+    ],
+)
+def test_bad_tables_end_with_one_sentence(
+    rows: str, message: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.write_text(rows)
+    assert main(["run", str(table), "--out", str(table.parent / "run")]) == 2
+    error = said(capsys)
+    assert message in error
+    assert "labels.csv" in error
+    assert "Traceback" not in error
+    assert not (table.parent / "run").exists()
+
+
+def test_more_parts_than_labels_is_refused(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *quick, str(tmp_path / "run"), "--partition.parts", "30"]) == 2
+    message = said(capsys)
+    assert "30" in message
+    assert "20" in message
+
+
+def test_a_folder_of_the_users_is_not_taken_for_a_run(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert main(["run", *quick, str(tmp_path)]) == 2
+    assert "no run has written" in said(capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_debug_shows_the_traceback(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(table.parent / "no.csv"), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_installed_command_answers() -> None:
+    command = shutil.which("cpsd", path=str(Path(sys.executable).parent))
+    assert command is not None
+    result = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert "evaluate" in result.stdout

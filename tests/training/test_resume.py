@@ -1,0 +1,82 @@
+"""A training that was interrupted anywhere ends as one that was not."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+
+import killed_training
+import tiny
+from cpsd.data.records import Records
+from cpsd.method import Place, fit
+
+
+class EpochsSeen(lightning.Callback):
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self.seen.append(trainer.current_epoch)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Folders of trainings that were killed on the way, and how their processes ended."""
+    folder = tmp_path_factory.mktemp("killed")
+    # Output to files: loader processes outlive their killed parent by seconds and hold a pipe open.
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        subprocess.run(
+            [sys.executable, killed_training.__file__, str(folder)],
+            stdout=out,
+            stderr=err,
+            check=False,
+            timeout=120,
+        )
+    lines = (folder / "out").read_text().splitlines()
+    assert lines, (folder / "err").read_text()
+    return folder, dict(line.split(": ") for line in lines)
+
+
+@pytest.mark.parametrize("scenario", killed_training.KILLS)
+def test_killed_and_resumed_training_ends_as_an_uninterrupted_one(
+    scenario: str, killed: tuple[Path, dict[str, str]], tmp_path: Path, records: Records
+) -> None:
+    folder, exits = killed
+    assert exits[scenario] == str(-signal.SIGKILL)
+    # Epochs finished before the kill are not repeated.
+    epochs = EpochsSeen()
+    resumed, weights = killed_training.train(scenario, records, folder / scenario, [epochs])
+    whole, expected = killed_training.train(scenario, records, tmp_path)
+    kill = killed_training.KILLS[scenario]
+    assert epochs.seen == list(range(kill.epoch, 3))
+    tiny.assert_same(weights, expected)
+    assert resumed.best == whole.best
+    tables = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("metrics.csv"))
+    assert len(tables) == len(whole.best)
+    for table in tables:
+        assert (folder / scenario / table).read_text() == (tmp_path / table).read_text()
+
+
+def test_resumed_training_counts_the_pictures_of_all_attempts(
+    records: Records, tmp_path: Path
+) -> None:
+    place = Place("baseline", tmp_path, tmp_path / "last.ckpt")
+    with pytest.raises(tiny.StopError):
+        fit(tiny.network(), records, tiny.settings(), place=place, callbacks=[tiny.StopIn(epoch=1)])
+    resumed = fit(tiny.network(), records, tiny.settings(), place=place)
+    assert resumed.cost.images_backward == 2 * tiny.NUM_TRAIN
+    assert resumed.cost.images_forward == 2 * (tiny.NUM_TRAIN + tiny.NUM_VALIDATION)
+
+
+def test_finished_training_is_not_repeated(records: Records, tmp_path: Path) -> None:
+    place = Place("baseline", tmp_path, tmp_path / "last.ckpt")
+    first = tiny.network()
+    fitted = fit(first, records, tiny.settings(), place=place)
+    again, seen = tiny.network(seed=9), EpochsSeen()
+    assert fit(again, records, tiny.settings(), place=place, callbacks=[seen]) == fitted
+    assert seen.seen == []
+    tiny.assert_same(tiny.weights(again), tiny.weights(first))

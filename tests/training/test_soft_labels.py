@@ -1,0 +1,213 @@
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tiny
+from cpsd.config import MachineConfig
+from cpsd.data.loading import training_loader
+from cpsd.data.records import TRAIN, Records
+from cpsd.errors import ModelError, RunError
+from cpsd.method import distill
+from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore, write_soft_labels
+
+CONFIG = tiny.settings()
+NUM_VIEWS = 2
+NUM_CHUNKS = 4  # 24 pictures, 7 a file
+
+
+def write(
+    folder: Path,
+    records: Records,
+    ensembles: Mapping[str, nn.Module] | None = None,
+    *,
+    workers: int = 0,
+    seed: int = CONFIG.seed,
+) -> int:
+    return write_soft_labels(
+        folder,
+        tiny.teachers() if ensembles is None else ensembles,
+        records,
+        records.indices(TRAIN).tolist(),
+        image=CONFIG.image,
+        num_views=NUM_VIEWS,
+        seed=seed,
+        machine=MachineConfig(accelerator="cpu", workers=workers, inference_batch_size=5),
+        device=torch.device("cpu"),
+        chunk_size=7,
+    )
+
+
+@pytest.fixture
+def store(records: Records, tmp_path: Path) -> Path:
+    """A folder of stored soft labels."""
+    num_forward = write(tmp_path / "store", records)
+    assert num_forward == tiny.NUM_TRAIN * NUM_VIEWS * 2
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_stored_soft_labels_are_the_live_ones(
+    workers: int, records: Records, tmp_path: Path, store: Path
+) -> None:
+    write(tmp_path / "again", records, workers=workers)
+    stored = SoftLabelStore(tmp_path / "again")
+    live = LiveSoftLabels(tiny.teachers())
+    assert stored.strategies == live.strategies == ("co-occurrence", "dis-occurrence")
+    loader = training_loader(
+        records,
+        records.indices(TRAIN),
+        CONFIG.image,
+        batch_size=5,
+        seed=CONFIG.seed,
+        num_views=NUM_VIEWS,
+        workers=workers,
+    )
+    seen = []
+    for epoch in range(3):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        view = epoch % NUM_VIEWS
+        for batch in loader:
+            images = batch.images.float() / 255
+            expected = live(images, batch.rows, view_index=view)
+            found = stored(images, batch.rows, view_index=view)
+            assert found.shape == (len(images), 2, 4)
+            assert found.dtype == torch.float32
+            # float16 has 11 significant bits: half a unit in the last place is 2 ** -11.
+            torch.testing.assert_close(found, expected, rtol=2**-11 * 1.01, atol=1e-6)
+            other = stored(images, batch.rows, view_index=(view + 1) % NUM_VIEWS)
+            assert not torch.allclose(other, expected, rtol=2**-8)
+            seen.append(found)
+    loader.close()
+    assert len(seen) == 3 * 5
+    # The same bytes whatever the number of workers.
+    for chunk in store.glob("0*.npy"):
+        assert (tmp_path / "again" / chunk.name).read_bytes() == chunk.read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_student_of_the_store_is_the_student_of_the_teachers(
+    workers: int, records: Records, store: Path
+) -> None:
+    config = tiny.settings(epochs=NUM_VIEWS, workers=workers)
+    replayed, live = tiny.network(), tiny.network()
+    raw_replayed, raw_live = tiny.RawWeights(), tiny.RawWeights()
+    distill(replayed, SoftLabelStore(store), records, config, callbacks=[raw_replayed])
+    distill(live, tiny.teachers(), records, config, callbacks=[raw_live])
+    initial = tiny.weights(tiny.network())["linear.weight"]
+    last = raw_live.after_epoch[-1][0]
+    assert (last["linear.weight"] - initial).abs().max() > 0.01
+    tiny.assert_close(raw_replayed.after_epoch[-1][0], last, atol=1e-3)
+
+
+def test_student_does_not_touch_its_teachers(records: Records) -> None:
+    teachers = tiny.teachers()
+    before = {name: tiny.weights(teacher) for name, teacher in teachers.items()}
+    student, alone = tiny.network(), tiny.network()
+    distill(student, teachers, records, tiny.settings(ema_decay=0.9))
+    for name, teacher in teachers.items():
+        tiny.assert_same(tiny.weights(teacher), before[name])  # batch statistics included
+        assert not any(module.training for module in teacher.modules())
+        assert all(not p.requires_grad and p.grad is None for p in teacher.parameters())
+    assert set(student.state_dict()) == set(alone.state_dict())
+
+
+def test_teachers_in_training_mode_answer_in_eval_mode() -> None:
+    teachers = {"co-occurrence": tiny.ensemble(dropout=0.5).train()}
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    live = LiveSoftLabels(teachers)
+    logits = live(images, torch.arange(4), view_index=0)
+    assert not logits.requires_grad
+    # Batch norm in training mode would make a picture's logits depend on the batch.
+    single = live(images[:1], torch.arange(1), view_index=0)
+    torch.testing.assert_close(logits[:1], single)
+
+
+def test_interrupted_writing_goes_on_with_the_missing_chunks(records: Records, store: Path) -> None:
+    contents = {path.name: path.read_bytes() for path in sorted(store.iterdir())}
+    assert len(contents) == NUM_CHUNKS + 2
+    assert write(store, records) == 0, "nothing is left to do"
+    (store / "00001.npy").unlink()
+    damage(store / "00003.npy")
+    stamps = {name: (store / name).stat().st_mtime_ns for name in ("00000.npy", "00002.npy")}
+    assert write(store, records) == (7 + 3) * NUM_VIEWS * 2
+    assert {path.name: path.read_bytes() for path in sorted(store.iterdir())} == contents
+    assert {name: (store / name).stat().st_mtime_ns for name in stamps} == stamps
+
+
+def test_chunks_of_other_settings_are_made_anew(records: Records, store: Path) -> None:
+    before = (store / "00000.npy").read_bytes()
+    assert write(store, records, seed=4) == tiny.NUM_TRAIN * NUM_VIEWS * 2
+    assert (store / "00000.npy").read_bytes() != before
+
+
+def test_interrupted_writing_keeps_what_was_finished(records: Records, tmp_path: Path) -> None:
+    class Interrupted(nn.Module):
+        def __init__(self, calls: int) -> None:
+            super().__init__()
+            self.network = tiny.network()
+            self.calls = calls
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls -= 1
+            if self.calls < 0:
+                raise KeyboardInterrupt
+            logits: Tensor = self.network(images)
+            return logits
+
+    # 14 pictures a chunk (7 in 2 views), 5 in a batch: the fifth batch is in the second chunk.
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, records, {"co-occurrence": Interrupted(4)})
+    with pytest.raises(RunError, match=r"00001\.npy"):
+        SoftLabelStore(tmp_path)
+    assert write(tmp_path, records, {"co-occurrence": Interrupted(99)}) == (24 - 7) * NUM_VIEWS
+    assert len(list(tmp_path.glob("0*.npy"))) == NUM_CHUNKS
+    assert SoftLabelStore(tmp_path).num_views == NUM_VIEWS
+
+
+@pytest.mark.parametrize("name", ["00002.npy", "rows.npy"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_damaged_store_is_refused_by_name(name: str, missing: bool, store: Path) -> None:
+    if missing:
+        (store / name).unlink()
+    else:
+        damage(store / name)
+    with pytest.raises(RunError, match="missing or damaged") as caught:
+        SoftLabelStore(store)
+    assert str(store / name) in str(caught.value)
+
+
+def test_store_without_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"manifest\.json is missing"):
+        SoftLabelStore(tmp_path)
+
+
+def test_manifest_says_what_is_stored(records: Records, store: Path) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    assert manifest["labels"] == list(tiny.LABELS)
+    assert manifest["num_views"] == NUM_VIEWS
+    assert sorted(manifest["chunks"]) == [f"{i:05d}.npy" for i in range(NUM_CHUNKS)]
+    chunk = np.load(store / "00003.npy")
+    assert chunk.dtype == np.float16
+    assert chunk.shape == (NUM_VIEWS, 3, 2, 4)
+
+
+@pytest.mark.parametrize("value", [7e4, -7e4, math.nan, math.inf])
+def test_logits_beyond_float16_are_refused(value: float, records: Records, tmp_path: Path) -> None:
+    network = tiny.network()
+    with torch.no_grad():
+        network.get_parameter("linear.bias")[2] = value
+    with pytest.raises(ModelError, match="diverged"):
+        write(tmp_path, records, {"co-occurrence": network})
+    assert list(tmp_path.glob("0*.npy")) == []
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
