@@ -277,7 +277,7 @@ class MachineConfig:
 
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, cuda or mps."""
-    workers: int = 2
+    workers: int = 1
     """Processes that load pictures."""
     inference_batch_size: int = 128
     """Pictures in a batch where nothing is learned."""

@@ -3,8 +3,10 @@
 The stages of a run (``pipeline.py``) and people who bring their own model call the same four.
 """
 
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,7 +137,8 @@ def predict(
         seed=config.seed,
         workers=config.machine.workers,
     )
-    return collect([predict_logits(predictor, loader, device=device_of(config))], rows)
+    with loaders_have_cores(config):
+        return collect([predict_logits(predictor, loader, device=device_of(config))], rows)
 
 
 def evaluate(
@@ -161,6 +164,23 @@ def evaluate(
 def mean_average_precision(logits_NC: NDArray[np.float32], targets_NC: Targets) -> float:
     """Return the mAP that epochs are chosen by, in [0, 1]; NaN where no label has a positive."""
     return mean_of_labels(average_precision(logits_NC, targets_NC))
+
+
+@contextmanager
+def loaders_have_cores(config: RunConfig) -> Iterator[None]:
+    """Compute on as many threads as the processes that load pictures leave cores.
+
+    More threads than cores wait for each other: a small network on two cores trains 1.6 times as
+    fast on one thread beside one loader as on two.
+    """
+    threads = torch.get_num_threads()
+    if device_of(config).type == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(min(threads, max(1, (cores or 1) - config.machine.workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def device_of(config: RunConfig) -> torch.device:
@@ -208,26 +228,28 @@ def _fit(
         seed=config.seed,
         workers=config.machine.workers,
     )
-    cost = fit_members(
-        members,
-        training,
-        validation,
-        objective=build_objective(
-            config.loss,
-            None if soft_labels is None else config.distillation,
-            strategies=() if soft_labels is None else soft_labels.strategies,
-        ),
-        training=config.training,
-        reduction=config.loss.reduction,
-        scorer=mean_average_precision,
-        seed=config.seed,
-        image_names=records.paths,
-        folder=place.folder,
-        checkpoint=place.checkpoint,
-        soft_labels=soft_labels,
-        accelerator=config.machine.accelerator,
-        callbacks=callbacks,
+    objective = build_objective(
+        config.loss,
+        None if soft_labels is None else config.distillation,
+        strategies=() if soft_labels is None else soft_labels.strategies,
     )
+    with loaders_have_cores(config):
+        cost = fit_members(
+            members,
+            training,
+            validation,
+            objective=objective,
+            training=config.training,
+            reduction=config.loss.reduction,
+            scorer=mean_average_precision,
+            seed=config.seed,
+            image_names=records.paths,
+            folder=place.folder,
+            checkpoint=place.checkpoint,
+            soft_labels=soft_labels,
+            accelerator=config.machine.accelerator,
+            callbacks=callbacks,
+        )
     best = []
     for member in members:
         assert member.best is not None, "a fitted member has a best epoch"

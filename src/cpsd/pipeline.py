@@ -213,17 +213,18 @@ class Pipeline:
 
     def _soft_labels(self, folder: Path) -> Cost:
         ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
-        num_pictures = write_soft_labels(
-            folder / "soft_labels",
-            ensembles,
-            self.records,
-            self.records.indices(TRAIN).tolist(),
-            image=self.config.image,
-            num_views=self._num_views(),
-            seed=self.config.seed,
-            machine=self.config.machine,
-            device=method.device_of(self.config),
-        )
+        with method.loaders_have_cores(self.config):
+            num_pictures = write_soft_labels(
+                folder / "soft_labels",
+                ensembles,
+                self.records,
+                self.records.indices(TRAIN).tolist(),
+                image=self.config.image,
+                num_views=self._num_views(),
+                seed=self.config.seed,
+                machine=self.config.machine,
+                device=method.device_of(self.config),
+            )
         # Every strategy has as many parts, so every ensemble runs as many teachers.
         num_parts = next(iter(ensembles.values())).partition.num_parts
         return Cost(images_forward=num_pictures * num_parts)
