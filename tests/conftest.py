@@ -50,7 +50,8 @@ def quick(digits: Path) -> list[str]:
     """Arguments of a run of the whole method that takes seconds; the folder's name is to follow."""
     return [
         str(digits), "--config", "demo", "--image.size", "24", "--partition.parts", "2",
-        "--training.epochs", "2", "--distillation.views", "2", "--machine.workers", "0",
+        "--training.epochs", "2", "--teachers.epochs", "2", "--distillation.views", "2",
+        "--machine.workers", "0",
         "--machine.accelerator", "cpu", "--out",
     ]  # fmt: skip
 
