@@ -279,11 +279,16 @@ class MachineConfig:
     """Lightning's accelerator: auto, cpu, cuda or mps."""
     workers: int = 1
     """Processes that load pictures."""
+    threads: int | None = None
+    """Threads that compute on a CPU; by default torch's choice, one a core. Fewer can be faster
+    where the network is tiny and loading takes as long as computing."""
     inference_batch_size: int = 128
     """Pictures in a batch where nothing is learned."""
 
     def __post_init__(self) -> None:
         _require(self.workers >= 0, "machine.workers", self.workers, "at least 0")
+        enough = self.threads is None or self.threads >= 1
+        _require(enough, "machine.threads", self.threads, "at least 1")
         size = self.inference_batch_size
         _require(size >= 1, "machine.inference_batch_size", size, "at least 1")
 

@@ -3,7 +3,6 @@
 The stages of a run (``pipeline.py``) and people who bring their own model call the same four.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,7 +136,7 @@ def predict(
         seed=config.seed,
         workers=config.machine.workers,
     )
-    with loaders_have_cores(config):
+    with computing_threads(config):
         return collect([predict_logits(predictor, loader, device=device_of(config))], rows)
 
 
@@ -167,16 +166,10 @@ def mean_average_precision(logits_NC: NDArray[np.float32], targets_NC: Targets) 
 
 
 @contextmanager
-def loaders_have_cores(config: RunConfig) -> Iterator[None]:
-    """Compute on as many threads as the processes that load pictures leave cores.
-
-    More threads than cores wait for each other: a small network on two cores trains 1.6 times as
-    fast on one thread beside one loader as on two.
-    """
+def computing_threads(config: RunConfig) -> Iterator[None]:
+    """Compute on ``config.machine.threads`` threads for a while."""
     threads = torch.get_num_threads()
-    if device_of(config).type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(min(threads, max(1, (cores or 1) - config.machine.workers)))
+    torch.set_num_threads(config.machine.threads or threads)
     try:
         yield
     finally:
@@ -233,7 +226,7 @@ def _fit(
         None if soft_labels is None else config.distillation,
         strategies=() if soft_labels is None else soft_labels.strategies,
     )
-    with loaders_have_cores(config):
+    with computing_threads(config):
         cost = fit_members(
             members,
             training,

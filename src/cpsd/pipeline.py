@@ -213,7 +213,7 @@ class Pipeline:
 
     def _soft_labels(self, folder: Path) -> Cost:
         ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
-        with method.loaders_have_cores(self.config):
+        with method.computing_threads(self.config):
             num_pictures = write_soft_labels(
                 folder / "soft_labels",
                 ensembles,
