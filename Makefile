@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check format types pytest clean
+.PHONY: help install demo test check format types pytest smoke clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
 	@echo "make test     install, then lint, types and tests"
+	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
 	@echo "make format   rewrite the sources the way the linter wants them"
 	@echo "make clean    remove the environment and the caches (never a run)"
 
@@ -41,6 +42,15 @@ pytest: $(STAMP)
 	$(BIN)/pytest
 
 test: check types pytest
+
+# Every recipe's smoke form, in a folder that is thrown away.
+smoke: $(STAMP)
+	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && \
+	for recipe in recipes/*.yaml; do \
+		name=$$(basename "$$recipe" .yaml) && echo "=== $$name" && \
+		$(BIN)/cpsd run --config "$$name" --smoke --out "$$runs/$$name" && \
+		rm -rf "$$runs/$$name" || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -9,13 +9,13 @@ from cpsd.config import (
     DataConfig,
     DistillationConfig,
     MachineConfig,
-    ModelConfig,
     PartitionConfig,
     RunConfig,
     TeachersConfig,
     TrainingConfig,
 )
 from cpsd.errors import ConfigError
+from cpsd.model_config import ModelConfig
 
 
 def parsed_run(*argv: str) -> RunConfig:

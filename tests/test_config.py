@@ -29,6 +29,7 @@ NAN = math.nan
         ("data.validation_fraction", [-0.1, 1, NAN], [0, 0.99]),
         ("data.test_fraction", [-0.1, 1.5], [0, 0.5]),
         ("data.separator", [""], [",", " | "]),
+        ("data.limit", [0, -1], [None, 1]),
         ("image.size", [0, -3], [1]),
         ("image.cutout", [-0.01, 1.01, NAN], [0, 1]),
         ("partition.strategies", [(), ("random", "random")], [("random",)]),

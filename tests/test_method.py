@@ -1,16 +1,18 @@
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from torch import nn
 
 import tiny
-from cpsd.config import StudentConfig, TeachersConfig
+from cpsd.config import RunConfig, StudentConfig, TeachersConfig
 from cpsd.data.loading import PictureDataset
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.data.views import PLAIN
-from cpsd.errors import DataError
+from cpsd.errors import ConfigError, DataError, ModelError, TrainingError
 from cpsd.labels import UNKNOWN
 from cpsd.method import (
     device_of,
@@ -144,8 +146,46 @@ def test_teachers_and_student_may_differ_in_epochs_and_rate() -> None:
     assert teachers.batch_size == student.batch_size == config.training.batch_size
 
 
-@pytest.mark.parametrize(("name", "kind"), [("cpu", "cpu"), ("cuda", "cuda"), ("gpu", "cuda")])
-def test_device_has_its_name(name: str, kind: str) -> None:
+def test_auto_takes_what_there_is_and_cpu_is_always_there() -> None:
+    there = torch.accelerator.current_accelerator(check_available=True)
+    assert device_of(_on("auto")) == (there or torch.device("cpu"))
+    assert device_of(_on("cpu")).type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_an_accelerator_that_is_not_there_is_named(name: Literal["cuda", "mps"]) -> None:
+    there = torch.accelerator.current_accelerator(check_available=True)
+    if there is not None and there.type == name:
+        pytest.skip(f"this machine has {name}")
+    with pytest.raises(ConfigError, match=f"machine.accelerator is '{name}'"):
+        device_of(_on(name))
+
+
+def _on(name: Literal["auto", "cpu", "cuda", "mps"]) -> RunConfig:
     config = tiny.settings()
-    config = replace(config, machine=replace(config.machine, accelerator=name))
-    assert device_of(config).type == kind
+    return replace(config, machine=replace(config.machine, accelerator=name))
+
+
+class OneLogitTooMany(nn.Module):
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, num_labels + 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.linear(images.mean(dim=(2, 3)))
+        return logits
+
+
+def test_a_network_with_logits_of_another_shape_is_named(records: Records) -> None:
+    with pytest.raises(ModelError, match=r"network of predictor returns .* logits of shape"):
+        fit(OneLogitTooMany(len(records.labels)), records, tiny.settings(epochs=1))
+
+
+def test_batch_norm_of_a_single_value_is_explained(records: Records) -> None:
+    network = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, len(records.labels))
+    )
+    config = tiny.settings(epochs=1)
+    config = replace(config, training=replace(config.training, batch_size=1))
+    with pytest.raises(TrainingError, match="a batch of one small picture"):
+        fit(network, records, config)

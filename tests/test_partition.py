@@ -58,6 +58,7 @@ def test_the_hash_tells_labels_and_parts_apart_and_nothing_else() -> None:
 
 def test_the_whole_is_one_part() -> None:
     assert LabelPartition.whole(LABELS).parts == ((0, 1, 2, 3, 4, 5),)
+    assert partition_labels(context_graph(), "whole", num_parts=3, seed=0).num_parts == 1
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def commands() -> list[list[str]]:
+def commands(language: str = "console") -> list[list[str]]:
     """Return the README's cpsd commands, split as a shell splits them, comments left out."""
-    lines = [line for block in blocks("console") for line in block.splitlines()]
+    lines = [line for block in blocks(language) for line in block.splitlines()]
     split = [shlex.split(line, comments=True) for line in lines]
     return [words for words in split if words and words[0] == "cpsd"]
 
@@ -54,6 +54,11 @@ def test_the_readmes_commands_run(
         code = main([*words, *settings, *loads])
         assert code == 0, capsys.readouterr()
     assert (photos / "runs/mine/student/model.safetensors").is_file()
+
+
+def test_the_readmes_commands_on_published_files_parse() -> None:
+    verbs = [parse(words)[0] for _, *words in commands("shell")]
+    assert verbs == ["import", "import", "evaluate"]
 
 
 def test_the_readmes_example_runs(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +95,7 @@ def test_recipes_are_found_by_their_path_in_the_checkout() -> None:
     path = ROOT / "recipes" / "coco-resnet101.yaml"
     _, arguments = parse(["run", "--config", str(path), "--data.root", "coco"])
     assert run_config(arguments).data.root == "coco"
-    assert run_config(arguments).model.backbone == "resnet101"
+    assert run_config(arguments).model.backbone == "resnet101.tv_in1k"
 
 
 def test_public_names_are_what_they_say() -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from cpsd.config import ImageConfig as ImageConfig
     from cpsd.config import LossConfig as LossConfig
     from cpsd.config import MachineConfig as MachineConfig
-    from cpsd.config import ModelConfig as ModelConfig
     from cpsd.config import RunConfig as RunConfig
     from cpsd.config import TrainingConfig as TrainingConfig
     from cpsd.data.records import Records as Records
@@ -27,7 +26,13 @@ if TYPE_CHECKING:
     from cpsd.method import evaluate as evaluate
     from cpsd.method import fit as fit
     from cpsd.method import predict as predict
+    from cpsd.model_config import ModelConfig as ModelConfig
+    from cpsd.models.classifier import model_factory as model_factory
     from cpsd.models.ensemble import TeacherEnsemble as TeacherEnsemble
+    from cpsd.models.heads.place_attention import (
+        record_place_attention as record_place_attention,
+    )
+    from cpsd.models.label_information import LabelInformation as LabelInformation
     from cpsd.models.store import load_model as load_model
     from cpsd.partition import LabelPartition as LabelPartition
     from cpsd.partition import partition_labels as partition_labels
@@ -39,12 +44,13 @@ _HOME = {
     "EvaluationConfig": "cpsd.config",
     "ImageConfig": "cpsd.config",
     "LabelGraph": "cpsd.graph",
+    "LabelInformation": "cpsd.models.label_information",
     "LabelPartition": "cpsd.partition",
     "LabelSpace": "cpsd.labels",
     "LossConfig": "cpsd.config",
     "MachineConfig": "cpsd.config",
     "Metrics": "cpsd.evaluation.metrics",
-    "ModelConfig": "cpsd.config",
+    "ModelConfig": "cpsd.model_config",
     "Records": "cpsd.data.records",
     "RunConfig": "cpsd.config",
     "TeacherEnsemble": "cpsd.models.ensemble",
@@ -56,8 +62,10 @@ _HOME = {
     "load_model": "cpsd.models.store",
     "load_records": "cpsd.data.sources",
     "load_trained": "cpsd.trained",
+    "model_factory": "cpsd.models.classifier",
     "partition_labels": "cpsd.partition",
     "predict": "cpsd.method",
+    "record_place_attention": "cpsd.models.heads.place_attention",
 }
 __all__ = sorted(_HOME)
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from cpsd.config import DataConfig, MachineConfig, RunConfig
+from cpsd.config import DataConfig, MachineConfig, RunConfig, Strategy
 from cpsd.errors import ConfigError, did_you_mean
 
 RUN_VERBS = {
@@ -81,6 +81,7 @@ def _parser() -> ArgumentParser:
         verbs.add_subcommand(verb, _run_parser(purpose), help=purpose)
     verbs.add_subcommand("evaluate", _evaluate_parser(), help="score a trained model")
     verbs.add_subcommand("predict", _predict_parser(), help="say what is in pictures")
+    verbs.add_subcommand("import", _import_parser(), help="make a model of a published checkpoint")
     data = _new_parser(description="Look at data before using it, or make the demo's.")
     verbs.add_subcommand("data", data, help="check data, or write the demo data")
     actions = data.add_subcommands(dest="action", required=False)
@@ -106,6 +107,11 @@ def _run_parser(purpose: str) -> ArgumentParser:
     parser.add_argument("--out", type=str | None, default=None, help="run directory")
     parser.add_argument("--dry-run", action="store_true", help="print configuration and stages")
     parser.add_argument("--redo", action="store_true", help="do stages with changed settings again")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="tiny pictures, few steps, random weights: every stage in about a minute, on a CPU",
+    )
     _add_debug(parser)
     parser.add_class_arguments(RunConfig, as_group=False)
     return parser
@@ -146,6 +152,32 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("pictures", nargs="+", type=str, help="pictures, and folders of pictures")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
     parser.add_argument("--threshold", type=float, default=0.5, help="probability to predict from")
+    return parser
+
+
+def _import_parser() -> ArgumentParser:
+    parser = _new_parser(
+        description="Make a model folder of a checkpoint that the authors of CPSD published."
+    )
+    parser.add_argument("file", type=str, help="the checkpoint: .ckpt, .pth, .pt or .safetensors")
+    architectures = "resnet101, resnet101-tf, q2l-resnet101, tresnet-l or resnext50-swsl"
+    parser.add_argument("--arch", type=str, required=True, help=architectures)
+    parser.add_argument(
+        "--labels", type=str, required=True, help="coco, nuswide, or a file with a label a line"
+    )
+    parser.add_argument("--out", type=str, required=True, help="model folder")
+    parser.add_argument(
+        "--label-embeddings", type=str | None, default=None, help="for resnet101-tf: .npy or .pkl"
+    )
+    parser.add_argument("--image-size", type=int, default=448, help="of pictures it is given")
+    parser.add_argument(
+        "--part-file", type=str | None, default=None, help="for a teacher: the published partition"
+    )
+    parser.add_argument("--part", type=int | None, default=None, help="for a teacher: its part")
+    parser.add_argument(
+        "--strategy", type=Strategy | None, default=None, help="what the parts were cut by"
+    )
+    _add_debug(parser)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command line: run, partition, train, distill, evaluate, predict, data check, data demo."""
+"""The command line: run, partition, train, distill, evaluate, predict, import, and data."""
 
 import logging
 import sys

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cpsd.errors import ConfigError
+from cpsd.model_config import ModelConfig
 
-Strategy = Literal["co-occurrence", "dis-occurrence", "random"]
+Strategy = Literal["co-occurrence", "dis-occurrence", "random", "whole"]
 DataFormat = Literal["table", "coco", "voc", "nus-wide"]
 
 
@@ -47,7 +48,8 @@ class DataConfig:
     year: int | None = None
     """COCO 2014 or 2017, VOC 2007 or 2012."""
     label_list: str | None = None
-    """Text file with a label a line: fixes which labels there are and their order."""
+    """Text file with a label a line, or coco or nuswide: fixes which labels there are and their
+    order."""
     image_column: str = "image"
     """Column of the table with the picture's path."""
     labels_column: str = "labels"
@@ -64,6 +66,8 @@ class DataConfig:
     """Share of the training pictures drawn for validation where the data names none."""
     test_fraction: float = 0.2
     """Share of the training pictures drawn for testing where the data names none."""
+    limit: int | None = None
+    """Most pictures of each split, drawn with the run's seed; by default all."""
     unlabelled: str | None = None
     """Folder of further pictures without labels, used for distillation only."""
     without_positive: Literal["keep", "drop"] = "keep"
@@ -74,6 +78,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require_fraction("data.validation_fraction", self.validation_fraction)
         _require_fraction("data.test_fraction", self.test_fraction)
+        enough = self.limit is None or self.limit >= 1
+        _require(enough, "data.limit", self.limit, "at least 1")
         _require(bool(self.separator), "data.separator", self.separator, "at least one character")
 
 
@@ -96,29 +102,11 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The network that baseline, teachers and student all are."""
-
-    backbone: str = "efficientnet_b0"
-    """Any timm model name."""
-    weights: str = "timm"
-    """'timm' (pretrained, downloaded by timm), 'none', or a local .safetensors or .pth file."""
-    head: Literal["linear"] = "linear"
-    """What turns the feature map into logits."""
-    normalization: Literal["backbone", "symmetric", "none"] = "backbone"
-    """Backbone's own mean and std; pixels scaled to [-1, 1]; or pixels as they are in [0, 1]."""
-    freeze_batch_norm: bool = False
-    """Keep batch norm's statistics and affine parameters as the weights file has them."""
-    factory: str | None = None
-    """'package.module:function', your own make_model(labels) -> nn.Module in place of the above."""
-
-
-@dataclass(frozen=True)
 class PartitionConfig:
     """How the labels are cut into parts."""
 
     strategies: tuple[Strategy, ...] = ("co-occurrence", "dis-occurrence")
-    """One teacher ensemble each; 'random' is a control."""
+    """One teacher ensemble each; controls are 'random' and 'whole', one teacher of all labels."""
     parts: int | None = None
     """Parts a partition; by default 5, or fewer where that would leave a part too small."""
     min_labels: int = 2
@@ -239,6 +227,9 @@ class TeachersConfig:
     """Peak learning rate of the teachers; by default training.learning_rate."""
     together: bool = True
     """Train a strategy's teachers in one pass over the pictures, or one after another."""
+    given: str | None = None
+    """Folder <strategy>/<part>/ of finished teachers, of another run or imported, to take instead
+    of training any; their parts are the run's."""
 
     def __post_init__(self) -> None:
         _require_own_schedule("teachers", self.epochs, self.learning_rate)
@@ -252,6 +243,9 @@ class StudentConfig:
     """Epochs of the student; by default training.epochs."""
     learning_rate: float | None = None
     """Peak learning rate of the student; by default training.learning_rate."""
+    start: str | None = None
+    """Model folder over the same labels that the student starts from, network and weights; by
+    default it starts as the baseline does."""
 
     def __post_init__(self) -> None:
         _require_own_schedule("student", self.epochs, self.learning_rate)
@@ -275,8 +269,8 @@ class EvaluationConfig:
 class MachineConfig:
     """What the run may use of the machine; changes no result beyond rounding."""
 
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, cuda or mps."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """What computes; 'auto' takes a GPU where there is one."""
     workers: int = 1
     """Processes that load pictures."""
     threads: int | None = None

@@ -24,10 +24,10 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def file_digest(weights: str) -> str:
-    """Return the hash of a local weights file, or the word that stands for no file."""
-    path = Path(weights)
+def file_digest(name: str | None) -> str | None:
+    """Return the hash of a local file, or what stands for none."""
+    path = Path(name or "")
     if not path.is_file():
-        return weights
+        return name
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -133,6 +133,24 @@ class LabelGraph:
         np.fill_diagonal(both, single)
         return cls(labels, num_images, both, np.tile(single, (size, 1)))
 
+    def select(self, columns: NDArray[np.intp]) -> "LabelGraph":
+        """Return the graph of the given labels alone, in the given order.
+
+        Example:
+            >>> labels = LabelSpace(("cat", "dog", "fox"))
+            >>> both = [[0, 1, 2], [1, 0, 0], [2, 0, 0]]
+            >>> graph = LabelGraph.from_counts([4, 2, 3], both, labels=labels)
+            >>> graph.select(np.array([2, 0])).images_with_both.tolist()
+            [[3, 2], [2, 4]]
+        """
+        pairs = np.ix_(columns, columns)
+        return LabelGraph(
+            self.labels.select(columns),
+            self.num_images,
+            self.images_with_both[pairs],
+            self.images_with_label_where_known[pairs],
+        )
+
     def save(self, path: Path) -> None:
         """Write the graph as ``.npz``, whole or not at all.
 

@@ -18,7 +18,7 @@ from torch import nn
 from cpsd.config import RunConfig
 from cpsd.data.loading import inference_loader, plain, training_loader
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
-from cpsd.errors import DataError
+from cpsd.errors import ConfigError, DataError
 from cpsd.evaluation.metrics import Metrics, average_precision
 from cpsd.evaluation.metrics import evaluate as evaluate_scores
 from cpsd.evaluation.metrics import mean_average_precision as mean_of_labels
@@ -177,11 +177,21 @@ def computing_threads(config: RunConfig) -> Iterator[None]:
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """Return the device that ``config.machine.accelerator`` stands for here."""
-    if config.machine.accelerator != "auto":
-        return torch.device(config.machine.accelerator.replace("gpu", "cuda"))
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator if accelerator is not None else torch.device("cpu")
+    """Return the device that ``config.machine.accelerator`` stands for here.
+
+    Raises:
+        ConfigError: this machine has none of the kind.
+    """
+    wanted = config.machine.accelerator
+    there = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    if wanted in ("auto", there.type):
+        return there
+    if wanted == "cpu":
+        return torch.device("cpu")
+    raise ConfigError(
+        f"machine.accelerator is '{wanted}', which this machine does not have (or torch does not "
+        f"see); 'auto' takes what there is: {there.type}."
+    )
 
 
 def _fit(
@@ -240,7 +250,7 @@ def _fit(
             folder=place.folder,
             checkpoint=place.checkpoint,
             soft_labels=soft_labels,
-            accelerator=config.machine.accelerator,
+            accelerator=device_of(config).type,
             callbacks=callbacks,
         )
     best = []

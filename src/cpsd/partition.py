@@ -123,7 +123,8 @@ def partition_labels(
         graph: the counts.
         strategy: ``co-occurrence`` puts labels that appear together into one part,
             ``dis-occurrence`` labels that avoid each other; both by a small normalized cut of their
-            affinity. ``random`` is a control with parts of equal size, to within one label.
+            affinity. ``random`` is a control with parts of equal size, to within one label;
+            ``whole`` one that cuts nothing, whatever ``num_parts`` says.
         num_parts: how many parts. One part holds all labels, however few they are.
         seed: of the cut.
         min_labels: smallest number of labels in a part.
@@ -132,6 +133,8 @@ def partition_labels(
     Raises:
         PartitionError: no such strategy, or more parts than the labels allow.
     """
+    if strategy == WHOLE:
+        return LabelPartition.whole(graph.labels)
     num_labels = len(graph.labels)
     _require_room(num_labels, num_parts, min_labels)
     if strategy == "random":

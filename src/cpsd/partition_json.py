@@ -22,7 +22,7 @@ from cpsd.errors import PartitionError, did_you_mean
 
 WHOLE = "whole"
 """Strategy of the partition that has all labels in one part."""
-_STRATEGIES = (*get_args(Strategy), WHOLE)
+_STRATEGIES = get_args(Strategy)
 _REQUIRED_KEYS = ("strategy", "parts")
 _KEYS = (*_REQUIRED_KEYS, "num_parts", "seed", "normalized_cut", "hash", "labels")
 

@@ -6,18 +6,18 @@ records -> label graph -> partitions -> teachers -> soft labels -> student -> ev
 
 import csv
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cpsd import method
+from cpsd import given_models, method
 from cpsd.config import RunConfig
 from cpsd.data.records import TRAIN, Records
 from cpsd.evaluation.predictions import Predictions, write_predictions
@@ -34,9 +34,12 @@ from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint
 from cpsd.graph import LabelGraph
 from cpsd.losses.objective import strategy_shares
 from cpsd.method import Place, student_config, teacher_config
+from cpsd.models.card import PartCard, read_card
 from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble
-from cpsd.models.store import ModelCard, PartCard, load_ensemble, load_model, save_model
+from cpsd.models.label_information import LabelInformation
+from cpsd.models.label_vectors import label_information
+from cpsd.models.store import load_ensemble, load_model
 from cpsd.partition import (
     LabelPartition,
     default_num_parts,
@@ -46,7 +49,7 @@ from cpsd.partition import (
 )
 from cpsd.run import Cost, RunDirectory, Stage
 from cpsd.seeds import derive_seed
-from cpsd.training.members import Best
+from cpsd.trained import save_trained
 from cpsd.training.soft_labels import SoftLabelStore, write_soft_labels
 
 
@@ -72,13 +75,14 @@ class Pipeline:
         self.records = records
         self.directory = directory
         self.callbacks = callbacks
-        self.make_model: MakeModel = model_factory(config.model)
+        self.make_model: MakeModel = model_factory(config.model, self._information())
 
     def stages(self) -> list[Stage]:
         """Return all stages in order; a fingerprint covers everything a result depends on."""
         config, strategies = self.config, self.config.partition.strategies
         data = data_fingerprint(self.records)
-        network = [config.image, config.model, file_digest(config.model.weights), config.loss]
+        files = [file_digest(config.model.weights), file_digest(config.model.label_embeddings)]
+        network = [config.image, config.model, files, config.loss]
         graph = fingerprint("label graph", data)
         baseline = fingerprint(BASELINE, data, config.seed, network, config.training)
         stages = [
@@ -92,7 +96,8 @@ class Pipeline:
         teachers = []
         for strategy in strategies:
             settings = [replace(config.partition, strategies=(strategy,)), config.seed]
-            partition = fingerprint("partition", graph, settings)
+            given = given_models.teacher_digests(config, strategy, self.records.labels)
+            partition = fingerprint("partition", graph, [*settings, *given])
             stages.append(
                 Stage(
                     f"partitions/{strategy}",
@@ -112,9 +117,9 @@ class Pipeline:
                 )
             )
         views = fingerprint("soft labels", [t.fingerprint for t in teachers], self._num_views())
-        student = fingerprint(
-            STUDENT, views, config.distillation, student_config(config).training, network
-        )
+        start = given_models.start_digests(config, self.records.labels)
+        settings = [config.distillation, student_config(config).training]
+        student = fingerprint(STUDENT, views, *settings, network, *start)
         return [
             *stages,
             Stage(BASELINE, baseline, (BASELINE,), self._baseline),
@@ -129,12 +134,18 @@ class Pipeline:
             ),
         ]
 
+    def _information(self) -> LabelInformation:
+        """Return what heads may know of the run's labels."""
+        return label_information(self.config.model, self.records.labels, self._graph())
+
+    def _graph(self) -> LabelGraph:
+        """Return the graph of the training pictures' labels."""
+        records = self.records
+        return LabelGraph.from_targets(records.targets[records.indices(TRAIN)], records.labels)
+
     def _label_graph(self, folder: Path) -> Cost:
         records = self.records
-        rows = records.indices(TRAIN)
-        LabelGraph.from_targets(records.targets[rows], records.labels).save(
-            folder / "label_graph.npz"
-        )
+        self._graph().save(folder / "label_graph.npz")
         write_json(folder / "labels.json", list(records.labels))
         table = io.StringIO()
         csv.writer(table).writerows(
@@ -146,7 +157,8 @@ class Pipeline:
     def _partition(self, folder: Path, strategy: str) -> Cost:
         settings = self.config.partition
         num_labels = len(self.records.labels)
-        partition = partition_labels(
+        given = given_models.teacher_partition(self.config, strategy, self.records.labels)
+        partition = given or partition_labels(
             LabelGraph.load(self.directory.path / "label_graph.npz"),
             strategy,
             num_parts=settings.parts or default_num_parts(num_labels, settings.min_labels),
@@ -174,13 +186,17 @@ class Pipeline:
         fitted = method.fit(
             network, self.records, self.config, place=place, callbacks=self.callbacks(BASELINE)
         )
-        self._save(network, place.folder, fitted.best[0])
+        model, image = asdict(self.config.model), self.config.image
+        save_trained(place.folder, network, fitted.best[0], self.records.labels, model, image)
         return fitted.cost
 
     def _teachers(self, folder: Path, strategy: str) -> Cost:
         """Train a strategy's teachers, on one pass over the pictures or one after another."""
         partition, config = self.partition(strategy), teacher_config(self.config)
         name = ensemble_name(strategy)
+        if config.teachers.given is not None:
+            given_models.copy_teachers(config, partition, folder / name)
+            return Cost()
         place = Place(name, folder / name, folder / "last.ckpt")
         teachers = [
             self._new_model(strategy, index)(partition.part_labels(index))
@@ -208,7 +224,10 @@ class Pipeline:
             best = tuple(fitted.best[0] for fitted in single)
             cost = sum((fitted.cost for fitted in single), Cost())
         for index, teacher in enumerate(teachers):
-            self._save(teacher, place.folder / str(index), best[index], partition, index)
+            part = PartCard(strategy, index, partition.hash)
+            labels, model = partition.part_labels(index), asdict(config.model)
+            place_of_part = place.folder / str(index)
+            save_trained(place_of_part, teacher, best[index], labels, model, config.image, part)
         return cost
 
     def _soft_labels(self, folder: Path) -> Cost:
@@ -225,13 +244,12 @@ class Pipeline:
                 machine=self.config.machine,
                 device=method.device_of(self.config),
             )
-        # Every strategy has as many parts, so every ensemble runs as many teachers.
-        num_parts = next(iter(ensembles.values())).partition.num_parts
-        return Cost(images_forward=num_pictures * num_parts)
+        # Strategies have the same pictures, but given teachers may be of more parts or fewer.
+        num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
+        return Cost(images_forward=num_pictures // len(ensembles) * num_teachers)
 
     def _student(self, folder: Path) -> Cost:
-        # The same initial weights as the baseline's, so that the two differ in the method alone.
-        network = self._new_model()(self.records.labels)
+        network, model = self._untrained_student()
         place = Place(STUDENT, folder / STUDENT, folder / "last.ckpt")
         fitted = method.distill(
             network,
@@ -241,8 +259,18 @@ class Pipeline:
             place=place,
             callbacks=self.callbacks(STUDENT),
         )
-        self._save(network, place.folder, fitted.best[0])
+        labels, image = self.records.labels, self.config.image
+        save_trained(place.folder, network, fitted.best[0], labels, model, image)
         return fitted.cost
+
+    def _untrained_student(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the student before distillation, and its ``ModelConfig`` as a plain dict."""
+        start = given_models.student_start(self.config, self.records.labels)
+        if start is None:
+            # The baseline's initial weights too, so that the two differ in the method alone.
+            return self._new_model()(self.records.labels), asdict(self.config.model)
+        network, card = load_model(start, make_model=self._foreign_model(start))
+        return network, card.model
 
     def _evaluation(self, folder: Path) -> Cost:
         shares = strategy_shares(self.config.distillation.alpha, len(self._strategies()))
@@ -289,19 +317,19 @@ class Pipeline:
 
     def model(self, name: str) -> nn.Module:
         """Return the run's baseline or student."""
-        return load_model(self.directory.path / name, make_model=self._foreign_model())[0]
+        place = self.directory.path / name
+        return load_model(place, make_model=self._foreign_model(place))[0]
 
     def ensemble(self, strategy: str) -> TeacherEnsemble:
         """Return the run's teacher ensemble of ``strategy``."""
-        return load_ensemble(
-            self.directory.path / ensemble_name(strategy),
-            self.partition(strategy),
-            make_model=self._foreign_model(),
-        )
+        place = self.directory.path / ensemble_name(strategy)
+        make_model = self._foreign_model(place / "0")
+        return load_ensemble(place, self.partition(strategy), make_model=make_model)
 
-    def _foreign_model(self) -> MakeModel | None:
-        """Return the user's own factory, where there is one."""
-        return None if self.config.model.factory is None else self.make_model
+    def _foreign_model(self, place: Path) -> MakeModel | None:
+        """Return the user's own factory, where the model in ``place`` is made by one."""
+        own = read_card(place).model.get("factory") is not None
+        return self.make_model if own and self.config.model.factory is not None else None
 
     def _strategies(self) -> tuple[str, ...]:
         return self.config.partition.strategies
@@ -309,29 +337,3 @@ class Pipeline:
     def _num_views(self) -> int:
         """Return V; by default one view for each epoch of the student, nothing approximated."""
         return self.config.distillation.views or student_config(self.config).training.epochs
-
-    def _save(
-        self,
-        network: nn.Module,
-        folder: Path,
-        best: Best,
-        partition: LabelPartition | None = None,
-        index: int = 0,
-    ) -> None:
-        part = None
-        labels = self.records.labels
-        if partition is not None:
-            part = PartCard(partition.strategy, index, partition.hash)
-            labels = partition.part_labels(index)
-        card = ModelCard(
-            labels=labels.names,
-            model=asdict(self.config.model),
-            image=asdict(self.config.image),
-            part=part,
-            training={
-                "epoch": best.epoch + 1,
-                "weights": best.weights,
-                "validation_mAP": None if math.isnan(best.score) else best.score,
-            },
-        )
-        save_model(folder, network, card)

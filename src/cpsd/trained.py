@@ -1,8 +1,10 @@
-"""Trained predictors: taken from a run directory or a model folder, ready for new pictures."""
+"""Trained predictors: saved, and taken from a run or a model folder, ready for new pictures."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -15,10 +17,12 @@ from cpsd.errors import DataError, ModelError, RunError, did_you_mean
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.losses.objective import strategy_shares
+from cpsd.models.card import CARD_FILE, ModelCard, PartCard, read_card
 from cpsd.models.classifier import MakeModel
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
-from cpsd.models.store import CARD_FILE, ModelCard, load_ensemble, load_model, read_card
+from cpsd.models.store import load_ensemble, load_model, save_model
 from cpsd.partition import read_partition
+from cpsd.training.members import Best
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,44 @@ def load_trained(
     card = read_card(path / ensemble_name(order[0]) / "0")
     labels = members[0].partition.labels
     return _trained(MeanPredictor(members, shares), labels, card)
+
+
+def save_trained(
+    folder: Path,
+    network: nn.Module,
+    best: Best,
+    labels: LabelSpace,
+    model: dict[str, Any],
+    image: ImageConfig,
+    part: PartCard | None = None,
+) -> None:
+    """Save what a training has left, with the epoch it kept on the card.
+
+    Args:
+        folder: where to.
+        network: with the kept weights.
+        best: the kept epoch.
+        labels: of the logits.
+        model: the network's ``ModelConfig`` as a plain dict.
+        image: how pictures become tensors.
+        part: for a sub-task teacher, its part.
+
+    Raises:
+        ModelError: the network's state holds something other than tensors.
+        RunError: the disk is full or the folder cannot be written to.
+    """
+    card = ModelCard(
+        labels=labels.names,
+        model=model,
+        image=asdict(image),
+        part=part,
+        training={
+            "epoch": best.epoch + 1,
+            "weights": best.weights,
+            "validation_mAP": None if math.isnan(best.score) else best.score,
+        },
+    )
+    save_model(folder, network, card)
 
 
 def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:

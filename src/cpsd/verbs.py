@@ -12,22 +12,25 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from cpsd import arguments as command_line
-from cpsd.config import EvaluationConfig, ModelConfig
+from cpsd.config import EvaluationConfig, RunConfig
 from cpsd.data.check import CheckReport, check_data
 from cpsd.data.digits import write_digits
 from cpsd.data.sources import load_records, read_records
-from cpsd.errors import EXIT_USER_ERROR, DataError, RunError
+from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
 from cpsd.evaluation.predictions import Predictions, write_predictions
 from cpsd.evaluation.scoreboard import score
 from cpsd.files import read_json, write_json
+from cpsd.importing import PublishedPart, import_checkpoint
 from cpsd.manifest import run_facts
 from cpsd.method import predict
+from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import model_factory
 from cpsd.pipeline import Pipeline
 from cpsd.report.predicted import as_csv, as_json_lines, show_table
 from cpsd.report.progress import TrainingProgress
 from cpsd.report.tables import count_table, distance_table, score_table, stage_table
 from cpsd.run import RunDirectory, Stage, StageState, execute
+from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.trained import Trained, load_trained, pictures_as_records, readable_pictures
 
 EXIT_OK = 0
@@ -45,6 +48,8 @@ def _run(arguments: Namespace, *, last_stage: str = "") -> int:
     """Do the stages of a run up to the last one whose name begins with ``last_stage``."""
     config = command_line.run_config(arguments)
     directory = RunDirectory(Path(arguments.out or _default_out(arguments)))
+    if arguments.smoke:
+        config = _smoke_form(config, directory.path)
     if arguments.dry_run:
         console.print(command_line.dump(config), markup=False)
     records, notices = load_records(config.data, seed=config.seed)
@@ -86,9 +91,22 @@ def _announce(stage: Stage, state: StageState) -> None:
 def _default_out(arguments: Namespace) -> str:
     """Return the run directory where none is named: after the table's folder or the recipe."""
     table, recipe = arguments.table or arguments.data.table, arguments.config
+    runs = "runs/smoke" if arguments.smoke else "runs"
     if table is not None:
-        return f"runs/{Path(table).resolve().parent.name}"
-    return f"runs/{Path(str(recipe[-1])).stem}" if recipe else "runs/run"
+        return f"{runs}/{Path(table).resolve().parent.name}"
+    return f"{runs}/{Path(str(recipe[-1])).stem}" if recipe else f"{runs}/run"
+
+
+def _smoke_form(config: RunConfig, run: Path) -> RunConfig:
+    """Return the smoke form of ``config``; data that are not there are made up beside the run."""
+    config = smoke(config)
+    if data_are_there(config.data):
+        return config
+    # Beside and not inside: the run directory holds what stages have written, nothing else.
+    folder = run.parent / f"{run.resolve().name}-data"
+    config = with_smoke_data(config, folder)
+    _say([f"The data are not there; digits in the format '{config.data.format}' take their place."])
+    return config
 
 
 def _show_run(run: Path) -> None:
@@ -173,6 +191,28 @@ def _predict(arguments: Namespace) -> int:
     return EXIT_USER_ERROR if faults else 0
 
 
+def _import(arguments: Namespace) -> int:
+    """Make a model folder of a published checkpoint."""
+    part = None
+    if arguments.part_file is not None and arguments.part is not None:
+        part = PublishedPart(Path(arguments.part_file), arguments.part, arguments.strategy)
+    elif {arguments.part_file, arguments.part, arguments.strategy} != {None}:
+        raise ConfigError("A teacher's part takes both --part-file FILE and --part NUMBER.")
+    embeddings = arguments.label_embeddings
+    card = import_checkpoint(
+        Path(arguments.file),
+        Path(arguments.out),
+        architecture=arguments.arch,
+        labels=arguments.labels,
+        label_embeddings=None if embeddings is None else Path(embeddings),
+        part=part,
+        image_size=arguments.image_size,
+    )
+    kind = "teacher" if card.part else "model"
+    _say([f"A {kind} over {len(card.labels)} labels lies in {arguments.out}"])
+    return 0
+
+
 def _check(arguments: Namespace) -> int:
     """Account for every row of a data set."""
     data = arguments.data
@@ -221,6 +261,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     **{verb: partial(_run, last_stage=stage) for verb, stage in LAST_STAGE.items()},
     "evaluate": _evaluate,
     "predict": _predict,
+    "import": _import,
     "data check": _check,
     "data demo": _demo,
 }

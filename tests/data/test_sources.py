@@ -40,6 +40,17 @@ def test_loads_a_table(tmp_path: Path) -> None:
     ]
 
 
+def test_a_limit_is_of_splits_that_are_drawn_first(tmp_path: Path) -> None:
+    rows = [f"{i}.png,x" for i in range(20)]
+    config = replace(table(tmp_path, rows, header="image,labels"), limit=3)
+    records, notices = load_records(config, seed=0)
+    assert [len(records.indices(name)) for name in ("train", "validation", "test")] == [3, 2, 3]
+    assert "test: 3 of 4 pictures drawn with seed 0, because of data.limit." in notices
+    drawn = load_records(replace(config, limit=None), seed=0)[0]
+    for path, split in zip(records.paths, records.splits, strict=True):
+        assert drawn.splits[drawn.paths.index(path)] == split
+
+
 def test_pictures_without_positive_can_be_dropped(tmp_path: Path) -> None:
     config = replace(table(tmp_path, NAMED), without_positive="drop")
     records, notices = load_records(config, seed=0)

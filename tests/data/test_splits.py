@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cpsd.config import DataConfig
 from cpsd.data.records import Records
-from cpsd.data.splits import assign_splits, normalise_split, stratify
+from cpsd.data.splits import assign_splits, limit_splits, normalise_split, stratify
 from cpsd.data.table import read_table
 from cpsd.errors import ConfigError, DataError
 from cpsd.labels import LabelSpace, Targets
@@ -184,6 +184,24 @@ def test_a_picture_in_two_splits_is_refused() -> None:
     )
     with pytest.raises(DataError, match=r"row 3: .*in test, but in train by t\.csv, row 2"):
         assign_splits(records, DataConfig(), seed=0)
+
+
+def test_a_limit_draws_pictures_of_every_split() -> None:
+    splits = ["train"] * 30 + ["validation"] * 3 + ["test"] * 10 + ["test-night"] * 4
+    records = records_of(long_tailed(47, 3), splits)
+    few, notices = limit_splits(records, 4, seed=0)
+    assert Counter(few.splits) == {"train": 4, "validation": 3, "test": 4, "test-night": 4}
+    assert notices == (
+        "train: 4 of 30 pictures drawn with seed 0, because of data.limit.",
+        "test: 4 of 10 pictures drawn with seed 0, because of data.limit.",
+    )
+    # In their order, whole rows, the same for a seed and not for another.
+    order = [records.paths.index(path) for path in few.paths]
+    assert order == sorted(order)
+    np.testing.assert_array_equal(few.targets, records.targets[order])
+    assert limit_splits(records, 4, seed=0)[0].paths == few.paths
+    assert limit_splits(records, 4, seed=1)[0].paths != few.paths
+    assert limit_splits(records, None, seed=0) == (records, ())
 
 
 def test_one_label_is_enough() -> None:

@@ -1,6 +1,7 @@
 """Backbones: one feature map whatever the network, weights by file, and plain refusals."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cpsd.errors import ModelError
+from cpsd.labels import LabelSpace
+from cpsd.model_config import ModelConfig
 from cpsd.models.backbones import build_backbone
+from cpsd.models.classifier import build_classifier
 
 
 def pictures(height: int, width: int) -> Tensor:
@@ -186,6 +190,58 @@ def test_the_licence_of_timms_weights_is_logged(
     with caplog.at_level(logging.INFO, logger="cpsd"):
         build_backbone("test_resnet", weights="timm")
     assert "test_resnet.r160_in1k from timm, licence: apache-2.0" in caplog.text
+
+
+def let_timm_have(licence: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let timm state ``licence`` for all weights, and hand out networks without any."""
+    create, settings = timm.create_model, timm.get_pretrained_cfg("test_resnet")
+    assert settings is not None
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: replace(settings, license=licence))
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, *, pretrained, num_classes: create(name, num_classes=0)
+    )
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "cc-by-nc-4.0",
+        "CC-BY-NC-SA-4.0",
+        "fair-noncommercial-research-license",
+        "Non-Commercial",
+        "apple-amlr",
+        "seer-license",
+    ],
+)
+def test_weights_for_other_than_commercial_use_are_taken_only_on_request(
+    licence: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_timm_have(licence, monkeypatch)
+    with pytest.raises(ModelError) as raised:
+        build_backbone("test_resnet", weights="timm")
+    assert f"'test_resnet' is {licence}, which forbids commercial use" in str(raised.value)
+    assert "--model.non_commercial_weights true" in str(raised.value)
+    with caplog.at_level(logging.INFO, logger="cpsd"):
+        build_backbone("test_resnet", weights="timm", non_commercial=True)
+    assert f"from timm, licence: {licence}" in caplog.text
+
+
+@pytest.mark.parametrize("licence", ["apache-2.0", "mit", "cc-by-4.0", "apple-ascl", None])
+def test_other_licences_are_stated_and_not_refused(
+    licence: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_timm_have(licence, monkeypatch)
+    with caplog.at_level(logging.INFO, logger="cpsd"):
+        build_backbone("test_resnet", weights="timm")
+    assert f"from timm, licence: {licence or 'not stated'}" in caplog.text
+
+
+def test_the_licence_is_asked_before_anything_is_downloaded() -> None:
+    # The weights of the paper's ResNeXt row, as timm has them.
+    name = "resnext50_32x4d.fb_swsl_ig1b_ft_in1k"
+    with pytest.raises(ModelError, match=r"is cc-by-nc-4\.0, which forbids commercial use"):
+        build_classifier(LabelSpace(("cat",)), ModelConfig(backbone=name))
+    build_backbone(name, weights="none")
 
 
 @pytest.mark.dataset

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cpsd.config import ModelConfig
 from cpsd.errors import ModelError
 from cpsd.labels import LabelSpace
+from cpsd.model_config import ModelConfig
 from cpsd.models import backbones
 from cpsd.models.classifier import (
     Classifier,
@@ -156,6 +156,8 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(len(labels)))\n"
         "def make_nothing(labels):\n"
         "    return None\n"
+        "def fail(labels):\n"
+        "    return 1 / 0\n"
         "number = 3\n"
     )
     (tmp_path / "photographers_broken_models.py").write_text("import not_installed_anywhere\n")
@@ -187,6 +189,13 @@ def test_the_users_factory_is_called(own_package: str) -> None:
 def test_a_factory_that_cannot_be_had_is_refused(factory: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         model_factory(ModelConfig(factory=factory))
+
+
+def test_a_factory_that_fails_is_named_with_what_it_said(own_package: str) -> None:
+    make_model = model_factory(ModelConfig(factory=f"{own_package}:fail"))
+    expected = r"'photographers_models:fail' failed for 3 labels \(ZeroDivisionError: division by z"
+    with pytest.raises(ModelError, match=expected):
+        make_model(LABELS)
 
 
 def test_a_factory_that_makes_no_module_is_refused(own_package: str) -> None:

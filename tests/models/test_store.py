@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cpsd.config import ImageConfig, ModelConfig
+from cpsd.config import ImageConfig
 from cpsd.errors import ModelError, RunError
 from cpsd.labels import LabelSpace
+from cpsd.model_config import ModelConfig
 from cpsd.models import store
+from cpsd.models.card import CARD_FILE, ModelCard, PartCard, read_card
 from cpsd.models.classifier import build_classifier
-from cpsd.models.store import ModelCard, PartCard, load_ensemble, load_model, read_card, save_model
+from cpsd.models.store import load_ensemble, load_model, save_model
 from cpsd.partition import LabelPartition
 
 LABELS = LabelSpace(("ant", "bee", "cat", "dog", "eel"))
@@ -58,9 +60,8 @@ def save_teachers(folder: Path, partition: LabelPartition) -> None:
 
 
 def edit_card(folder: Path, **changes: object) -> None:
-    path = folder / store.CARD_FILE
-    content = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in content.items() if v != "left out"}))
+    path = folder / CARD_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
@@ -153,18 +154,10 @@ def test_a_users_own_model_needs_make_model_and_is_never_imported(
     ("changes", "message"),
     [
         ({"format_version": 2}, "format_version 2; this version of cpsd reads 1"),
-        ({"format_version": "left out"}, "format_version None"),
-        ({"labels": "left out"}, "'labels' must hold list, found nothing"),
-        ({"labels": "cat"}, "'labels' must hold list, found str"),
-        ({"labels": [1, 2]}, "'labels' holds 1"),
-        ({"labels": ["cat", "cat"]}, "'cat' stands twice"),
         ({"labels": []}, "There is no label"),
-        ({"image": None}, "'image' must hold dict, found NoneType"),
-        ({"part": 3}, "'part' holds int"),
-        ({"part": {"strategy": "random", "index": "0"}}, "'index' must hold int, found str"),
-        ({"cpsd_version": 1}, "'cpsd_version' must hold str"),
         ({"model": {"backbon": "x"}}, r"no setting 'backbon'\. Did you mean 'backbone'\?"),
         ({"model": {"backbone": 5}}, r"model\.backbone is 5, not a str"),
+        ({"model": {"head": "csra", "csra": {"heads": 3}}}, r"model\.csra\.heads is 3; it must be"),
         ({"model": {"backbone": "hf-hub:someone/model"}}, "timm has no model"),
         ({"model": {"backbone": "test_resnet", "head": "other"}}, "no head 'other'"),
         # weights that fit another card
@@ -179,22 +172,6 @@ def test_a_card_that_does_not_fit_is_refused(
     with pytest.raises(ModelError, match=message) as raised:
         load_model(saved)
     assert str(saved) in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"{", "cannot be read as JSON"),
-        (b"\xff\xfe", "cannot be read as JSON"),
-        (b"[" * 100_000, "cannot be read as JSON"),
-        (b"[1]", "it holds list"),
-        (b"", "cannot be read as JSON"),
-    ],
-)
-def test_a_damaged_card_is_refused(saved: Path, content: bytes, message: str) -> None:
-    (saved / store.CARD_FILE).write_bytes(content)
-    with pytest.raises(ModelError, match=message):
-        load_model(saved)
 
 
 def _truncate(path: Path) -> None:

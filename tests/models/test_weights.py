@@ -38,7 +38,7 @@ class TouchesAFile:
     ],
     ids=["plain", "state_dict", "model", "parallel", "parallel state_dict"],
 )
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
 def test_state_dicts_are_unwrapped(tmp_path: Path, content: dict[str, Any], suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     torch.save(content, path)
@@ -70,6 +70,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("page.ckpt", b"\xef\xbb\xbf<html>Not found</html>", "is a web page"),
         ("page.pth", b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
         ("page.safetensors", b"\n<html>Not found</html>", "is a web page"),
         ("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),

@@ -8,6 +8,7 @@ data check lists them all: both see the same problems because they take the same
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +17,10 @@ import numpy as np
 from cpsd.data.records import Records
 from cpsd.errors import DataError, did_you_mean
 from cpsd.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
+
+LABEL_LISTS = ("coco", "nuswide")
+"""Label lists inside the package, both in alphabetical order."""
+_LABEL_LISTS = resources.files("cpsd") / "label_lists"
 
 ProblemKind = Literal[
     "source",  # the whole data set, or a file of it other than a picture
@@ -223,13 +228,18 @@ def read_strictly(source: Source, labels: LabelSpace | None = None) -> Records:
 def read_label_list(path: str | None) -> LabelSpace | None:
     """Return the labels of a text file with a label a line, or None where no file is named.
 
+    Args:
+        path: the file, or where there is none of that name one of ``LABEL_LISTS`` by its name.
+
     Raises:
         DataError: no such file, not UTF-8, no label in it, or one that stands twice.
     """
     if path is None:
         return None
+    packaged = _LABEL_LISTS / f"{path}.txt"
+    source = packaged if path in LABEL_LISTS and not Path(path).is_file() else Path(path)
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at byte {error.start + 1}; save it so.") from error
     except OSError as error:

@@ -13,7 +13,7 @@ from cpsd.data.images import find_pictures
 from cpsd.data.nuswide import nuswide_source
 from cpsd.data.records import TRAIN, Records
 from cpsd.data.rows import Source, read_label_list, read_strictly
-from cpsd.data.splits import assign_splits, picture_keys
+from cpsd.data.splits import assign_splits, limit_splits, picture_keys
 from cpsd.data.table import table_source
 from cpsd.data.voc import voc_source
 from cpsd.errors import ConfigError, DataError
@@ -82,7 +82,8 @@ def load_records(config: DataConfig, *, seed: int) -> tuple[Records, list[str]]:
         records, more = with_unlabelled(records, config.unlabelled)
         notices += more
     records, drawn = assign_splits(records, config, seed=seed)
-    return records, [*notices, *drawn, *unlearnable_notices(records)]
+    records, limited = limit_splits(records, config.limit, seed=seed)
+    return records, [*notices, *drawn, *limited, *unlearnable_notices(records)]
 
 
 def require_pictures(records: Records) -> None:

@@ -202,6 +202,33 @@ def draw_splits(
     return records.with_splits(splits), tuple(notices)
 
 
+def limit_splits(
+    records: Records, limit: int | None, *, seed: int
+) -> tuple[Records, tuple[str, ...]]:
+    """Return at most ``limit`` pictures of each split, in their order, and sentences on it.
+
+    Args:
+        records: every picture in a split.
+        limit: None for all.
+        seed: the run's seed, of the draw.
+    """
+    if limit is None:
+        return records, ()
+    kept: list[int] = []
+    notices = []
+    for split in dict.fromkeys(records.splits):
+        rows = records.indices(split)
+        if len(rows) > limit:
+            generator = np.random.default_rng(derive_seed(seed, "limit", split))
+            notices.append(
+                f"{split}: {limit:,} of {len(rows):,} pictures drawn with seed {seed}, because of "
+                "data.limit."
+            )
+            rows = generator.choice(rows, size=limit, replace=False)
+        kept += rows.tolist()
+    return records.select(sorted(kept)), tuple(notices)
+
+
 def _shares(records: Records, config: DataConfig) -> dict[str, float]:
     """Return the share of train that every split to be drawn takes."""
     shares = {}

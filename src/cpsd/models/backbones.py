@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 FROM_TIMM = "timm"
 NO_WEIGHTS = "none"
+NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|^apple-amlr$|^seer-license$", re.IGNORECASE)
+"""Licences that forbid commercial use, as timm names them: Creative Commons' marked NC, those that
+say it, and two that say it only in their text."""
 
 
 class Backbone(nn.Module):
@@ -92,7 +96,9 @@ class Backbone(nn.Module):
         )
 
 
-def build_backbone(name: str, *, weights: str = FROM_TIMM) -> Backbone:
+def build_backbone(
+    name: str, *, weights: str = FROM_TIMM, non_commercial: bool = False
+) -> Backbone:
     """Return the timm model ``name`` as a feature extractor.
 
     Its initial weights are drawn from torch's generator where ``weights`` does not give them.
@@ -101,13 +107,17 @@ def build_backbone(name: str, *, weights: str = FROM_TIMM) -> Backbone:
         name: any name of ``timm.list_models()``, with or without a tag (``resnet50.a1_in1k``).
         weights: ``timm`` (pretrained, downloaded by timm), ``none``, or a ``.safetensors``,
             ``.pth`` or ``.pt`` file with timm's keys; its classifier is left out.
+        non_commercial: take weights from timm even if their licence forbids commercial use.
 
     Raises:
-        ModelError: timm has no such model or no weights for it, the download failed, or the file
-            cannot be read or does not fit.
+        ModelError: timm has no such model or no weights for it, their licence is not allowed, the
+            download failed, or the file cannot be read or does not fit.
     """
     _check_name(name)
-    network = _create_pretrained(name) if weights == FROM_TIMM else _create(name)
+    if weights == FROM_TIMM:
+        network = _create_pretrained(name, non_commercial=non_commercial)
+    else:
+        network = _create(name)
     settings = cast(Any, network).pretrained_cfg
     classifiers = _remove_classifier(network, settings.get("classifier"))
     if weights not in (FROM_TIMM, NO_WEIGHTS):
@@ -150,13 +160,20 @@ def _create(name: str, *, pretrained: bool = False) -> nn.Module:
     return timm.create_model(name, pretrained=pretrained, num_classes=0)
 
 
-def _create_pretrained(name: str) -> nn.Module:
+def _create_pretrained(name: str, *, non_commercial: bool) -> nn.Module:
     remedy = (
         "Give a local file with --model.weights FILE (.safetensors or .pth), "
         f"or start without with --model.weights {NO_WEIGHTS}."
     )
     if not timm.is_model_pretrained(name):
         raise ModelError(f"timm has no pretrained weights for '{name}'. {remedy}")
+    pretrained = timm.get_pretrained_cfg(name)
+    licence = (pretrained.license if pretrained else None) or "not stated"
+    if not non_commercial and NON_COMMERCIAL.search(licence):
+        raise ModelError(
+            f"The licence of timm's weights of '{name}' is {licence}, which forbids commercial "
+            "use. If yours is not commercial, say so with --model.non_commercial_weights true."
+        )
     try:
         network = _create(name, pretrained=True)
     # The download goes through timm, huggingface_hub and an HTTP client, whose errors have no
@@ -168,7 +185,7 @@ def _create_pretrained(name: str) -> nn.Module:
         "weights of %s.%s from timm, licence: %s",
         settings["architecture"],
         settings.get("tag"),
-        settings.get("license") or "not stated",
+        licence,
     )
     return network
 

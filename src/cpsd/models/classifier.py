@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpsd.config import ModelConfig
-from cpsd.errors import ModelError, did_you_mean
+from cpsd.errors import ModelError, UserError, did_you_mean
 from cpsd.labels import LabelSpace
+from cpsd.model_config import ModelConfig
 from cpsd.models.backbones import Backbone, build_backbone
 from cpsd.models.heads import HEADS
+from cpsd.models.label_information import LabelInformation
 
 MakeModel = Callable[[LabelSpace], nn.Module]
 """Makes a predictor, images (B, 3, H, W) in [0, 1] to logits (B, C), over the given labels."""
@@ -68,9 +69,15 @@ class Classifier(nn.Module):
         if frozen_batch_norm:
             freeze_batch_norm(backbone)
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Return logits ``(B, C)`` of pictures ``(B, 3, H, W)`` in [0, 1]."""
-        logits_BC: Tensor = self.head(self.backbone(self.normalization(images_B3HW)))
+    def forward(self, images_B3HW: Tensor, *known_BC: Tensor) -> Tensor:
+        """Return logits ``(B, C)`` of pictures ``(B, 3, H, W)`` in [0, 1].
+
+        Args:
+            images_B3HW: the pictures.
+            known_BC: for heads that can be told labels: 1 present, 0 absent, -1 unknown.
+        """
+        features = self.backbone(self.normalization(images_B3HW))
+        logits_BC: Tensor = self.head(features, *known_BC)
         return logits_BC
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -101,31 +108,50 @@ def freeze_batch_norm(module: nn.Module) -> None:
                 parameter.requires_grad_(False)
 
 
-def build_classifier(labels: LabelSpace, config: ModelConfig) -> Classifier:
+def build_classifier(
+    labels: LabelSpace, config: ModelConfig, information: LabelInformation | None = None
+) -> Classifier:
     """Return the classifier that ``config`` describes, over ``labels``.
 
+    Args:
+        labels: of the logits.
+        config: backbone, weights and head.
+        information: for heads that want label graph or embeddings; over ``labels`` or more.
+
     Raises:
+        DataError: a label is not among those of ``information``.
         ModelError: the backbone, its weights, the head or the normalization cannot be had.
     """
     if config.head not in HEADS:
         raise ModelError(f"There is no head '{config.head}'.{did_you_mean(config.head, HEADS)}")
-    backbone = build_backbone(config.backbone, weights=config.weights)
+    if information is None:
+        information = LabelInformation(labels, embedding_width=config.label_embedding_width)
+    backbone = build_backbone(
+        config.backbone,
+        weights=config.weights,
+        non_commercial=config.non_commercial_weights,
+    )
     return Classifier(
         backbone,
-        HEADS[config.head](backbone.num_features, len(labels)),
+        HEADS[config.head](backbone.num_features, information.restricted_to(labels), config),
         normalization=_normalization(config.normalization, backbone),
         frozen_batch_norm=config.freeze_batch_norm,
     )
 
 
-def model_factory(config: ModelConfig) -> MakeModel:
+def model_factory(config: ModelConfig, information: LabelInformation | None = None) -> MakeModel:
     """Return what makes the predictors of a run: the configured classifier, or the user's own.
+
+    Args:
+        config: of the network.
+        information: what heads may know of all labels of the run; each predictor gets what is
+            about its own.
 
     Raises:
         ModelError: ``config.factory`` is not ``package.module:function``, or cannot be imported.
     """
     if config.factory is None:
-        return partial(build_classifier, config=config)
+        return partial(build_classifier, config=config, information=information)
     return partial(_call_factory, _imported(config.factory), config.factory)
 
 
@@ -178,7 +204,17 @@ def _imported(factory: str) -> MakeModel:
 
 
 def _call_factory(function: MakeModel, name: str, labels: LabelSpace) -> nn.Module:
-    return _checked(function(labels), f"model.factory '{name}'")
+    try:
+        model = function(labels)
+    except UserError:
+        raise
+    # The user's own code may fail in any way; what it said is what helps.
+    except Exception as error:
+        raise ModelError(
+            f"model.factory '{name}' failed for {len(labels)} labels "
+            f"({type(error).__name__}: {error}); --debug shows where."
+        ) from error
+    return _checked(model, f"model.factory '{name}'")
 
 
 def _checked(model: object, source: str) -> nn.Module:

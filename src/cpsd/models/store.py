@@ -7,68 +7,28 @@
 Both are untrusted input: nothing in them is run, downloaded or imported.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cpsd.config import ModelConfig
-from cpsd.errors import DataError, ModelError, did_you_mean
+from cpsd.errors import ConfigError, ModelError
 from cpsd.files import write_json, written_whole
+from cpsd.graph import LabelGraph
 from cpsd.labels import LabelSpace
+from cpsd.model_config import ModelConfig
 from cpsd.models.backbones import NO_WEIGHTS
+from cpsd.models.card import CARD_FILE, ModelCard, read_card, settings_of
 from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble, describe_part
+from cpsd.models.label_information import LabelInformation
 from cpsd.models.weights import load_weights, read_weights
 from cpsd.partition import LabelPartition
 
 WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "model.json"
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class PartCard:
-    """Which part of which partition a sub-task teacher was trained for.
-
-    Args:
-        strategy: of the partition.
-        index: of the part in it.
-        partition_hash: of the partition.
-    """
-
-    strategy: str
-    index: int
-    partition_hash: str
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a saved model is and what predicting with it takes.
-
-    Args:
-        labels: names of its logits, in order.
-        model: its ``ModelConfig`` as a plain dict.
-        image: its ``ImageConfig`` as a plain dict.
-        part: for a sub-task teacher, its part.
-        training: how it came about, such as epoch, raw or EMA weights, validation score.
-        cpsd_version: of the package that saved it.
-        format_version: of the folder's layout.
-    """
-
-    labels: tuple[str, ...]
-    model: dict[str, Any]
-    image: dict[str, Any]
-    part: PartCard | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    cpsd_version: str = field(default_factory=lambda: version("cpsd"))
-    format_version: int = FORMAT_VERSION
 
 
 def save_model(folder: Path, module: nn.Module, card: ModelCard) -> None:
@@ -103,7 +63,7 @@ def load_model(folder: Path, *, make_model: MakeModel | None = None) -> tuple[nn
     try:
         make_model = make_model or _rebuilder(card)
         module = make_seeded(make_model, LabelSpace(card.labels), seed=0)
-    except ModelError as error:
+    except (ModelError, ConfigError) as error:
         raise ModelError(f"{folder / CARD_FILE}: {error}") from error
     path = folder / WEIGHTS_FILE
     load_weights(module, read_weights(path), origin=str(path))
@@ -119,6 +79,23 @@ def load_ensemble(
         folder: a subfolder a teacher, named by the number of its part.
         partition: what the teachers were trained for.
         make_model: as for ``load_model``.
+
+    Raises:
+        ModelError: a part has no teacher or two, or a teacher's part, labels or partition differ.
+    """
+    places = find_teachers(folder, partition)
+    teachers = [load_model(place, make_model=make_model)[0] for place in places]
+    return TeacherEnsemble(partition, teachers).eval()
+
+
+def find_teachers(folder: Path, partition: LabelPartition) -> list[Path]:
+    """Return the folders of the teachers of ``partition``, in the order of its parts.
+
+    A predictor over all labels is the teacher of a partition with one part.
+
+    Args:
+        folder: a subfolder a teacher, named by the number of its part.
+        partition: what the teachers were trained for.
 
     Raises:
         ModelError: a part has no teacher or two, or a teacher's part, labels or partition differ.
@@ -147,65 +124,7 @@ def load_ensemble(
                 f"{places[part]} holds the teacher of {describe_part(partition, part)}, which "
                 f"belongs into {place}."
             )
-    teachers = [
-        load_model(places[part], make_model=make_model)[0] for part in range(partition.num_parts)
-    ]
-    return TeacherEnsemble(partition, teachers).eval()
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Return the card of the model in ``folder``.
-
-    Raises:
-        ModelError: there is no finished model, or the card is damaged or of an unknown format.
-    """
-    path = folder / CARD_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"There is no finished model in {folder}: {path} is missing.") from error
-    # Deep nesting is a RecursionError; bad JSON and bad UTF-8 are ValueErrors.
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is no model card: it holds {type(content).__name__}.")
-    found = content.get("format_version")
-    if found != FORMAT_VERSION:
-        raise ModelError(
-            f"{path} has format_version {found!r}; this version of cpsd reads {FORMAT_VERSION}. "
-            "Update cpsd, or save the model again."
-        )
-    kinds = {"labels": list, "model": dict, "image": dict, "training": dict, "cpsd_version": str}
-    for key, kind in kinds.items():
-        _require_kind(content, key, kind, path)
-    try:
-        labels = LabelSpace(tuple(_each(str, content["labels"], "labels", path)))
-    except DataError as error:
-        raise ModelError(f"{path}: {error}") from error
-    part = None if content.get("part") is None else _read_part(content["part"], path)
-    known = {key: content[key] for key in kinds if key != "labels"}
-    return ModelCard(labels=labels.names, part=part, **known)
-
-
-def _read_part(content: object, path: Path) -> PartCard:
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: 'part' holds {type(content).__name__}, not an object.")
-    for key, kind in {"strategy": str, "index": int, "partition_hash": str}.items():
-        _require_kind(content, key, kind, path)
-    return PartCard(content["strategy"], content["index"], content["partition_hash"])
-
-
-def _require_kind(content: Mapping[str, Any], key: str, kind: type, path: Path) -> None:
-    if not isinstance(content.get(key), kind):
-        found = type(content[key]).__name__ if key in content else "nothing"
-        raise ModelError(f"{path}: '{key}' must hold {kind.__name__}, found {found}.")
-
-
-def _each(kind: type[str], values: list[object], key: str, path: Path) -> list[str]:
-    for value in values:
-        if not isinstance(value, kind):
-            raise ModelError(f"{path}: '{key}' holds {value!r}, which is no name.")
-    return cast(list[str], values)
+    return [places[part] for part in range(partition.num_parts)]
 
 
 def _rebuilder(card: ModelCard) -> MakeModel:
@@ -215,14 +134,24 @@ def _rebuilder(card: ModelCard) -> MakeModel:
             f"the model was made by the user's own '{card.model['factory']}', which loading does "
             "not import by itself: pass make_model, or --factory package.module:function."
         )
-    kinds = {entry.name: type(entry.default) for entry in fields(ModelConfig)}
-    for key, value in card.model.items():
-        if key not in kinds:
-            raise ModelError(f"'model' has no setting '{key}'.{did_you_mean(key, kinds)}")
-        if type(value) is not kinds[key]:
-            raise ModelError(f"model.{key} is {value!r}, not a {kinds[key].__name__}.")
     # The weights file holds everything, so nothing is downloaded or read from elsewhere.
-    return model_factory(ModelConfig(**{**card.model, "weights": NO_WEIGHTS, "factory": None}))
+    config = replace(
+        settings_of(ModelConfig, card.model, "model"), weights=NO_WEIGHTS, factory=None
+    )
+    return model_factory(config, _blank_information(LabelSpace(card.labels), config))
+
+
+def _blank_information(labels: LabelSpace, config: ModelConfig) -> LabelInformation:
+    """Return what a network is built with whose weights file holds graph and embeddings."""
+    num_labels, width = len(labels), config.label_embedding_width
+    nothing = np.zeros((num_labels, num_labels), dtype=np.int64)
+    given = config.label_embeddings is not None
+    return LabelInformation(
+        labels,
+        graph=LabelGraph(labels, 0, nothing, nothing),
+        embeddings=np.zeros((num_labels, width), dtype=np.float32) if given else None,
+        embedding_width=width,
+    )
 
 
 def _part_of(place: Path, partition: LabelPartition) -> int:
@@ -232,6 +161,8 @@ def _part_of(place: Path, partition: LabelPartition) -> int:
         ModelError: it is no teacher of ``partition``.
     """
     card = read_card(place)
+    if card.part is None and partition.num_parts == 1 and card.labels == partition.labels.names:
+        return 0
     if card.part is None:
         raise ModelError(f"{place} holds a predictor over all labels, not a sub-task teacher.")
     part = card.part.index

@@ -1,5 +1,6 @@
 """Weights files: read without running anything they hold, and fitted key by key."""
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from cpsd.errors import ModelError
 
-TORCH_SUFFIXES = (".pth", ".pt")
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts put the weights, beside the optimizer and the epoch."""
 
@@ -28,7 +29,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     that ``DataParallel`` puts before every key is taken off.
 
     Args:
-        path: a ``.safetensors`` file, or a ``.pth`` or ``.pt`` file with a ``state_dict``.
+        path: a ``.safetensors`` file, or a ``.pth``, ``.pt`` or ``.ckpt`` file with a
+            ``state_dict``.
 
     Raises:
         ModelError: no such file, another kind of file, a damaged one, or one that holds more than
@@ -42,12 +44,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         read = _read_state_dict
     else:
         raise ModelError(
-            f"The weights file {path} ends in '{path.suffix}'; a .safetensors file, or a .pth or "
-            ".pt file with a state_dict, is needed."
+            f"The weights file {path} ends in '{path.suffix}'; a .safetensors file, or a .pth, "
+            ".pt or .ckpt file with a state_dict, is needed."
         )
     try:
         with path.open("rb") as file:
-            head = file.read(64).lstrip()
+            head = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
         raise ModelError(f"The weights file {path} cannot be read: {error.strerror}.") from error
     for beginning, what in _IMPOSTORS.items():

@@ -81,7 +81,7 @@ def fit(
     for member in members:
         member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
     resume_from = checkpoint_to_resume(checkpoint)
-    with _quiet_lightning(), _own_random_state(), _plain_memory_errors(training), _interruptible():
+    with _quiet_lightning(), _own_random_state(), _plain_batch_errors(training), _interruptible():
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -140,11 +140,11 @@ def _own_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_memory_errors(training: TrainingConfig) -> Iterator[None]:
-    """Say what would fit when memory has run out."""
+def _plain_batch_errors(training: TrainingConfig) -> Iterator[None]:
+    """Say what would do when memory has run out or a batch is too small."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
             smaller = max(1, training.batch_size // 2)
@@ -153,6 +153,12 @@ def _plain_memory_errors(training: TrainingConfig) -> Iterator[None]:
                 f"Memory ran out with {training.batch_size} pictures in a batch. Try "
                 f"--training.batch_size {smaller} --training.accumulate {accumulate}, which keeps "
                 "the recipe, or --teachers.together false to train one teacher after another."
+            ) from error
+        if isinstance(error, ValueError) and "more than 1 value per channel" in text:
+            raise TrainingError(
+                "Batch norm cannot learn from a single value, as in a batch of one small picture: "
+                "choose another training.batch_size, so that more pictures are left for the last "
+                "batch, a larger image.size, or --model.freeze_batch_norm true."
             ) from error
         if "DataLoader worker" in text:
             raise TrainingError(

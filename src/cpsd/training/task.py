@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cpsd.config import TrainingConfig
 from cpsd.data.loading import Batch
-from cpsd.errors import TrainingError
+from cpsd.errors import ModelError, TrainingError
 from cpsd.losses.objective import Objective
+from cpsd.models.known_labels import still_to_learn, told_labels
 from cpsd.seeds import derive_seed
 from cpsd.training.members import (
     EMA,
@@ -145,9 +146,10 @@ class TrainingTask(lightning.LightningModule):
         total = images.new_zeros(())
         for member, network, sums in zip(self.members, self.networks, self._sums, strict=True):
             columns = list(member.columns)
+            told = told_labels(network, batch.targets[:, columns])
             losses = self.objective(
-                network(images),
-                batch.targets[:, columns],
+                checked_logits(network(images, *told), (len(images), len(columns)), member.name),
+                still_to_learn(batch.targets[:, columns], told),
                 None if soft_labels_BSC is None else soft_labels_BSC[:, :, columns],
             )
             self._refuse_not_finite(losses.total, member, batch, batch_index)
@@ -244,6 +246,21 @@ class TrainingTask(lightning.LightningModule):
         for member, state in zip(self.members, checkpoint["members"], strict=True):
             member.load_state_dict(state)
         self.seconds, self.images_forward, self.images_backward = checkpoint["cost"]
+
+
+def checked_logits(logits: object, needed: tuple[int, int], name: str) -> Tensor:
+    """Return ``logits``, refused where they are no tensor of shape ``needed``, (B, P).
+
+    Raises:
+        ModelError: they are not, as those of a user's own network may be.
+    """
+    if isinstance(logits, Tensor) and logits.shape == needed:
+        return logits
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    raise ModelError(
+        f"The network of {name} returns {found} for {needed[0]} pictures and {needed[1]} labels; "
+        f"logits of shape {needed} are needed."
+    )
 
 
 def _warmup_share(warmup: float, total_steps: int) -> float:
