@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ from cpsd.partition import (
 from cpsd.run import Cost, RunDirectory, Stage
 from cpsd.seeds import derive_seed
 from cpsd.training.members import Best
-from cpsd.training.soft_labels import SoftLabelStore, write_soft_labels
+from cpsd.training.soft_labels import Progress, SoftLabelStore, uncounted, write_soft_labels
 
 
 class Pipeline:
@@ -58,6 +59,7 @@ class Pipeline:
         records: the pictures, split.
         directory: where results of earlier stages lie.
         callbacks: Lightning's, for progress; made anew for each training.
+        counting: opens what shows the progress of a stage that trains nothing, by its name.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class Pipeline:
         directory: RunDirectory,
         *,
         callbacks: Callable[[str], Sequence[lightning.Callback]] = lambda stage: (),
+        counting: Callable[[str], AbstractContextManager[Progress]] = uncounted,
     ) -> None:
         self.config = config
         self.records = records
         self.directory = directory
         self.callbacks = callbacks
+        self.counting = counting
         self.make_model: MakeModel = model_factory(config.model)
 
     def stages(self) -> list[Stage]:
@@ -213,7 +217,7 @@ class Pipeline:
 
     def _soft_labels(self, folder: Path) -> Cost:
         ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
-        with method.computing_threads(self.config):
+        with method.computing_threads(self.config), self.counting("soft-labels") as progress:
             num_pictures = write_soft_labels(
                 folder / "soft_labels",
                 ensembles,
@@ -224,6 +228,7 @@ class Pipeline:
                 seed=self.config.seed,
                 machine=self.config.machine,
                 device=method.device_of(self.config),
+                progress=progress,
             )
         # Every strategy has as many parts, so every ensemble runs as many teachers.
         num_parts = next(iter(ensembles.values())).partition.num_parts
