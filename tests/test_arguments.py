@@ -138,9 +138,64 @@ def test_a_bad_value_is_refused_by_key_and_value(
         parsed_run("--config", recipe(tmp_path, f"{section}:\n  {name}: {argv[1]}\n"))
 
 
-def test_what_is_no_yaml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="parsing"):
-        parsed_run("--config", recipe(tmp_path, "data: [\n"))
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        ("run --training.epochs ten", "training.epochs is 'ten'; a whole number is needed."),
+        (
+            "run --training.clip_norm big",
+            "training.clip_norm is 'big'; a number or null is needed.",
+        ),
+        ("run --teachers.together maybe", "teachers.together is 'maybe'; true or false is needed."),
+        (
+            "run --partition.strategies random",
+            "partition.strategies is 'random'; a list such as [a, b] is needed.",
+        ),
+        (
+            "run --model.normalization bakbone",
+            "model.normalization is 'bakbone'; one of backbone, symmetric, none is needed. "
+            "Did you mean 'backbone'?",
+        ),
+        ("run --training 5", "training is 5; --training takes '{name: value}'."),
+        ("predict a b --threshold x", "threshold is 'x'; a number is needed."),
+        ("predict a b --format xml", "--format is 'xml'; one of table, csv, jsonl is needed."),
+        ("predict a b --formt csv", "There is no setting 'formt'. Did you mean 'format'?"),
+        ("predict a", "cpsd predict needs 'pictures'; see cpsd predict --help."),
+        ("evaluate a --topk 3", "There is no setting 'topk'. Did you mean 'top-k'?"),
+        ("run --dryrun", "There is no setting 'dryrun'. Did you mean 'dry-run'?"),
+        ("run t.csv --ot x", "There is no setting 'ot'. Did you mean 'out'?"),
+        ("run --out", "--out needs a value."),
+        ("run --dry-run=yes", "--dry-run takes no value, found 'yes'."),
+        ("data demo f --sed 1", "There is no setting 'sed'. Did you mean 'seed'?"),
+        ("data chek", "There is no action 'chek'; there are check, demo. Did you mean 'check'?"),
+        ("--debug run", "--debug stands after the verb: cpsd run --debug."),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(argv: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(argv.split())
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"seed: 3\ndata: [\n", "no YAML, line 3: "),
+        (b"", "holds no settings; "),
+        (b"- seed\n", "holds no settings; "),
+        (b"\xff\xfe", "cannot be read: "),
+        (b"training: 5\n", "training is 5 in the recipe "),
+        (b"training:\n", "training is None in the recipe "),
+    ],
+)
+def test_a_recipe_without_settings_is_refused_by_name(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        parsed_run("--config", str(path))
+    assert str(path) in str(caught.value)
 
 
 def test_a_word_too_many_is_refused() -> None:

@@ -1,10 +1,12 @@
 import errno
+import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from cpsd.errors import RunError
-from cpsd.files import read_json, write_json, write_text, written_whole
+from cpsd.errors import DataError, RunError
+from cpsd.files import plain_file_errors, read_json, write_json, write_text, written_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -46,6 +48,8 @@ def test_a_failing_block_leaves_the_old_file_and_no_other(
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota"),
         (OSError(errno.EROFS, "Read-only file system"), "read-only"),
         (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        (OSError(errno.EFBIG, "File too large"), "larger than the system allows"),
+        (OSError("12000 requested and 1984 written"), "disk is full"),  # NumPy's own words
         # safetensors keeps the text only
         (RuntimeError("I/O error: No space left on device (os error 28)"), "disk is full"),
     ],
@@ -64,6 +68,41 @@ def test_what_the_file_system_refuses_is_said_plainly(
     assert str(path) in str(caught.value)
     assert caught.value.__cause__ is fault
     assert names(tmp_path) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "scores").touch()
+    with pytest.raises(RunError, match=r"a file stands where a folder is needed\."):
+        write_text(tmp_path / "scores" / "deep" / "test.json", "{}")
+
+
+def test_a_full_disk_is_a_sentence_whatever_is_written(tmp_path: Path) -> None:
+    # For real: this process may write no file longer than a kilobyte.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"a\.txt: the file is larger than the system allows"):
+            write_text(tmp_path / "a.txt", 2000 * "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
+
+
+def test_a_refusal_of_our_own_is_not_said_twice(tmp_path: Path) -> None:
+    fault = DataError("b.png cannot be read: Permission denied")
+
+    def refused() -> None:
+        with plain_file_errors(tmp_path):
+            raise fault
+
+    with pytest.raises(DataError) as caught:
+        refused()
+    assert caught.value is fault
+
+
+def test_names_that_are_not_utf8_are_written_byte_for_byte(tmp_path: Path) -> None:
+    write_text(tmp_path / "splits.csv", os.fsdecode(b"a\xff.png,train"))
+    assert (tmp_path / "splits.csv").read_bytes() == b"a\xff.png,train"
 
 
 def test_another_error_passes_unchanged(tmp_path: Path) -> None:

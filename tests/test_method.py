@@ -13,7 +13,7 @@ from cpsd.data.loading import PictureDataset
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.data.views import PLAIN
 from cpsd.errors import ConfigError, DataError, ModelError, TrainingError
-from cpsd.labels import UNKNOWN
+from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.method import (
     device_of,
     distill,
@@ -24,6 +24,8 @@ from cpsd.method import (
     student_config,
     teacher_config,
 )
+from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
+from cpsd.partition import LabelPartition
 
 
 def test_student_that_ignores_its_teachers_is_the_baseline(records: Records) -> None:
@@ -88,6 +90,40 @@ def test_one_epoch_costs_its_pictures(records: Records) -> None:
     assert cost.images_backward == 2 * tiny.NUM_TRAIN, "once for each of two teachers"
     assert cost.images_forward == 2 * tiny.NUM_TRAIN + 4 * tiny.NUM_VALIDATION
     assert cost.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "differ"),
+    [
+        (("green", "red", "blue", "bright"), "'green' and 'red'"),  # the same, in another order
+        (("red", "green", "blue", "bright", "dark"), "'dark' and None"),
+        (("red", "green", "blue", "shiny"), "'shiny' and 'bright'"),
+    ],
+)
+def test_an_ensemble_over_other_labels_is_refused(
+    names: tuple[str, ...], differ: str, records: Records
+) -> None:
+    labels = LabelSpace(names)
+    parts = ((0, 3), tuple(c for c in range(len(names)) if c not in (0, 3)))
+    partition = LabelPartition("co-occurrence", labels, parts)
+    ensemble = TeacherEnsemble(partition, [tiny.network(labels.select(part)) for part in parts])
+    config = tiny.settings(epochs=1)
+    message = f"co-occurrence ensemble has {len(names)} labels .* differ are {differ}"
+    with pytest.raises(ModelError, match=message):
+        fit(ensemble, records, config)
+    with pytest.raises(ModelError, match=message):
+        distill(tiny.network(), {"co-occurrence": ensemble}, records, config)
+    with pytest.raises(ModelError, match=message):
+        evaluate(MeanPredictor([ensemble]), records, config)
+
+
+def test_teachers_without_logits_for_every_label_are_refused(records: Records) -> None:
+    teacher = tiny.network(LabelSpace(("red", "green", "blue", "bright", "dark")))
+    message = r"random teachers give logits of shape \(8, 5\) where \(8, 4\)"
+    with pytest.raises(ModelError, match=message):
+        distill(tiny.network(), {"random": teacher}, records, tiny.settings(epochs=1))
+    with pytest.raises(ModelError, match="no teachers to learn from"):
+        distill(tiny.network(), {}, records, tiny.settings(epochs=1))
 
 
 @pytest.mark.parametrize("split", [TRAIN, VALIDATION])

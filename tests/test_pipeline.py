@@ -196,9 +196,12 @@ def test_unlabelled_pictures_take_part_in_distillation_only(
     names = [row[0] for row in rows if row[-1] == "test"][:16]
     for name in names:
         shutil.copy(digits.parent / name, folder / os.path.basename(name))  # noqa: PTH119
+    odd = os.fsdecode(b"not utf-8 \xff.jpg")
+    (folder / os.path.basename(names[0])).rename(folder / odd)  # noqa: PTH119
     out = tmp_path / "run"
     assert main(["run", *quick, str(out), "--data.unlabelled", str(folder)]) == 0
     stages = json.loads((out / "manifest.json").read_text())["stages"]
     assert stages["baseline"]["cost"]["images_backward"] == 96 * 2
     assert stages["student"]["cost"]["images_backward"] == (96 + 16) * 2
     assert stages["soft-labels"]["cost"]["images_forward"] == (96 + 16) * 2 * 4
+    assert os.fsencode(odd) in (out / "splits.csv").read_bytes()

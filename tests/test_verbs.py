@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from cpsd import verbs
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
 
@@ -100,6 +103,29 @@ def test_predict_formats_agree(
         assert picture.name in printed
 
 
+def test_a_file_name_that_is_not_utf8_comes_out_of_predict_and_check(
+    finished: Path, table: Path, tmp_path: Path, digits: Path
+) -> None:
+    name = b"a\xffb.jpg"
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder in (good, bad):
+        folder.mkdir()
+    shutil.copy(next((digits.parent / "images").rglob("*.jpg")), good / os.fsdecode(name))
+    (bad / os.fsdecode(name)).write_bytes(b"no picture")
+    predict = ["predict", str(finished), str(good), "--machine.workers", "0", "--format"]
+    verbs = [[*predict, "csv"], [*predict, "jsonl"], [*predict, "table"]]
+    verbs.append(["data", "check", str(table), "--data.unlabelled", str(bad)])
+    # A real standard output: the tests' own takes any text.
+    code = f"from cpsd.cli import main\nfor verb in {verbs}: print(end=chr(0) * (main(verb) < 2))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.stderr == b""
+    as_csv, as_json, as_table, checked, _ = result.stdout.split(b"\0")
+    assert b"good/" + name in as_csv
+    assert os.fsencode(json.loads(as_json)["image"]).endswith(b"good/" + name)
+    assert rb"a\xffb.jpg" in as_table
+    assert b"bad/" + name in checked
+
+
 def test_predict_goes_on_after_a_bad_picture(
     finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +154,45 @@ def test_data_check_accounts_for_a_good_table(
     assert "200 rows" in capsys.readouterr().out
 
 
+def test_data_check_shows_its_progress_in_a_terminal_only(
+    digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["data", "check", str(digits)])
+    piped = capsys.readouterr()
+    assert piped.err == ""
+    terminal = Console(stderr=True, force_terminal=True, width=80, legacy_windows=False)
+    monkeypatch.setattr(verbs, "stderr", terminal)
+    main(["data", "check", str(digits)])
+    shown = capsys.readouterr()
+    assert "200/200 pictures" in shown.err
+    assert shown.out == piped.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("evaluation/test.json", "[]"),
+        ("evaluation/test.json", '{"split": "test", "predictors": {}}'),
+        ("manifest.json", "{}"),
+        ("manifest.json", '{"stages": 3}'),
+    ],
+)
+def test_damaged_scores_of_a_run_are_named(
+    name: str, content: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("*.safetensors", "*.parquet"))
+    (run / name).write_text(content)
+    assert main(["evaluate", str(run)]) == 2
+    assert f"{run / name} is damaged: it has no '" in said(capsys)
+
+
+def test_the_test_split_is_shown_first(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(finished)]) == 0
+    printed = capsys.readouterr().out
+    assert 0 < printed.index("│ test ") < printed.index("│ test-unseen ")
+
+
 def test_data_check_names_offending_rows(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with table.open("a") as stream:
         stream.write("gone.png,x,train\na.png,x; y,train\n")
@@ -145,7 +210,7 @@ def test_data_demo_writes_what_run_reads(tmp_path: Path) -> None:
     assert main(["data", "demo", str(folder), "--seed", "3"]) == 0
     rows = (folder / "labels.csv").read_text().splitlines()
     assert rows[0] == "image,labels,split"
-    assert len(rows) == 1 + 2400 + 600 + 800 + 800
+    assert len(rows) == 1 + 1000 + 600 + 800 + 800
 
 
 @pytest.mark.parametrize(

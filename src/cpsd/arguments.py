@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from cpsd.argument_errors import in_words
 from cpsd.config import DataConfig, MachineConfig, RunConfig, Strategy
 from cpsd.errors import ConfigError, did_you_mean
 
@@ -20,6 +22,7 @@ RUN_VERBS = {
     "train": "partition, then train the baseline and the sub-task teachers",
     "distill": "train, then store the soft labels and distil the student",
 }
+VERBS = (*RUN_VERBS, "evaluate", "predict", "import", "data check", "data demo")
 RECIPES = resources.files("cpsd") / "recipes"
 
 
@@ -38,7 +41,8 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
             raise SystemExit(0)
         whole = parser.instantiate(namespace)
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise ConfigError(_plain(str(error))) from error
+        verb = _verb_in(argv)
+        raise ConfigError(in_words(str(error), verb, _options_of(verb))) from error
     verb, arguments = namespace.verb, whole[namespace.verb]
     if verb == "data":
         if arguments.action is None:
@@ -78,16 +82,31 @@ def _parser() -> ArgumentParser:
     )
     verbs = parser.add_subcommands(dest="verb", required=False)
     for verb, purpose in RUN_VERBS.items():
-        verbs.add_subcommand(verb, _run_parser(purpose), help=purpose)
-    verbs.add_subcommand("evaluate", _evaluate_parser(), help="score a trained model")
-    verbs.add_subcommand("predict", _predict_parser(), help="say what is in pictures")
-    verbs.add_subcommand("import", _import_parser(), help="make a model of a published checkpoint")
+        verbs.add_subcommand(verb, _parser_of(verb), help=purpose)
+    verbs.add_subcommand("evaluate", _parser_of("evaluate"), help="score a trained model")
+    verbs.add_subcommand("predict", _parser_of("predict"), help="say what is in pictures")
+    imported = "make a model of a published checkpoint"
+    verbs.add_subcommand("import", _parser_of("import"), help=imported)
     data = _new_parser(description="Look at data before using it, or make the demo's.")
     verbs.add_subcommand("data", data, help="check data, or write the demo data")
     actions = data.add_subcommands(dest="action", required=False)
-    actions.add_subcommand("check", _check_parser(), help="account for every row of a data set")
-    actions.add_subcommand("demo", _demo_parser(), help="write the embedded demo data")
+    checked = "account for every row of a data set"
+    actions.add_subcommand("check", _parser_of("data check"), help=checked)
+    actions.add_subcommand("demo", _parser_of("data demo"), help="write the embedded demo data")
     return parser
+
+
+def _parser_of(verb: str) -> ArgumentParser:
+    """Return the parser of one verb."""
+    makers: dict[str, Callable[[], ArgumentParser]] = {
+        **{name: partial(_run_parser, purpose) for name, purpose in RUN_VERBS.items()},
+        "evaluate": _evaluate_parser,
+        "predict": _predict_parser,
+        "import": _import_parser,
+        "data check": _check_parser,
+        "data demo": _demo_parser,
+    }
+    return makers[verb]()
 
 
 def _new_parser(**texts: Any) -> ArgumentParser:  # noqa: ANN401 - argparse's own keywords
@@ -217,6 +236,7 @@ def _normalized(argv: Sequence[str]) -> list[str]:
 def _recipe_path(name: str) -> str:
     """Return the file of a recipe that is named by path, or by its name inside the package."""
     if Path(name).is_file():
+        _check_recipe(Path(name))
         return name
     packaged = RECIPES / f"{name.removesuffix('.yaml')}.yaml"
     if "/" not in name and packaged.is_file():
@@ -227,39 +247,37 @@ def _recipe_path(name: str) -> str:
     )
 
 
-def _plain(message: str) -> str:
-    """Return jsonargparse's message as a sentence that names the key and the nearest valid one."""
-    unknown = re.search(r"does not accept option '([\w.-]+)'", message)
-    unknown = unknown or re.search(r"unrecognized arguments: --([\w.-]+)", message)
-    if unknown:
-        key = unknown[1]
-        return f"There is no setting '{key}'.{_nearest_key(key)}"
-    value = re.match(r'Parser key "([\w.]+)":\s*(.*)', message, re.DOTALL)
-    if value:
-        return f"{value[1]}: {' '.join(value[2].split())}"
-    return message[0].upper() + message[1:]
+def _check_recipe(path: Path) -> None:
+    """Refuse a file that holds no settings; the parser would do so without naming it."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigError(f"The recipe {path} is no YAML{line}: {error.problem}.") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"The recipe {path} holds no settings; write lines such as 'seed: 3'.")
+    for entry in dataclasses.fields(RunConfig):
+        value = content.get(entry.name, {})
+        if dataclasses.is_dataclass(entry.type) and not isinstance(value, dict):
+            raise ConfigError(
+                f"{entry.name} is {value!r} in the recipe {path}; settings with their names are "
+                f"needed there, such as --print_config shows."
+            )
 
 
-def _nearest_key(key: str) -> str:
-    """Return a hint at the setting meant: a mistyped section or name, or a missing section."""
-    keys = _keys(RunConfig)
-    section, _, name = key.rpartition(".")
-    # Of several sections with the name the first is the shared one: training before student.
-    same_name = [known for known in keys if known.rpartition(".")[2] == name]
-    if same_name and not section:
-        return f" Did you mean '{same_name[0]}'?"
-    hint = did_you_mean(key, keys)
-    if not hint and same_name:
-        hint = f" Did you mean '{same_name[0]}'?"
-    return hint or " See cpsd run --help for all of them."
+def _verb_in(argv: Sequence[str]) -> str:
+    """Return the verb that was asked for, ``run`` where there is none or an unknown one."""
+    words = [word for word in argv if not word.startswith("-")]
+    for verb in (" ".join(words[:2]), *words[:1]):
+        if verb in VERBS:
+            return verb
+    return VERBS[0]
 
 
-def _keys(cls: type, prefix: str = "") -> list[str]:
-    """Return the dotted names of all settings of a configuration class."""
-    keys = []
-    for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(field.type) and isinstance(field.type, type):
-            keys += _keys(field.type, f"{prefix}{field.name}.")
-        else:
-            keys.append(f"{prefix}{field.name}")
-    return keys
+def _options_of(verb: str) -> list[str]:
+    """Return the options of a verb without dashes, in their order."""
+    actions = _parser_of(verb)._actions
+    names = [name for action in actions for name in action.option_strings]
+    return [name.removeprefix("--") for name in names if name.startswith("--")]

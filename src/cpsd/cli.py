@@ -1,36 +1,145 @@
 """The command line: run, partition, train, distill, evaluate, predict, import, and data."""
 
+import io
 import logging
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from cpsd.arguments import parse
 from cpsd.errors import EXIT_USER_ERROR, UserError
+from cpsd.files import refusal
 
+EXIT_UNREAD = 1
+"""Nobody reads the output any more (``cpsd predict ... | head``)."""
 EXIT_INTERRUPTED = 130
 """What a shell makes of Ctrl-C."""
+
+INTERRUPTED = "Interrupted. Start the same command again; a run goes on where it stopped.\n"
+_SHOW_CURSOR = "\x1b[?25h"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    with _ended_by_two_interrupts():
+        try:
+            return _main(argv)
+        except KeyboardInterrupt:
+            # All there is left to do is to end: another Ctrl-C would only interrupt Python's own.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            sys.stderr.write(INTERRUPTED)
+            return EXIT_INTERRUPTED
+
+
+def _main(argv: Sequence[str]) -> int:
+    """Run the command line; what a user can mend becomes a sentence and an exit code."""
+    _print_any_file_name()
     logging.basicConfig(format="  %(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("cpsd").setLevel(logging.INFO)
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         verb, arguments = parse(argv)
         # Imported once the arguments are known to be good: torch takes seconds, help should not.
         from cpsd.verbs import VERBS
 
-        return VERBS[verb](arguments)
-    except UserError as error:
+        code = VERBS[verb](arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_UNREAD
+    except Exception as error:
+        sentence = str(error) if isinstance(error, UserError) else _refused(error)
+        if sentence is None:
+            raise
         if "--debug" in argv:
             traceback.print_exc()
-        stderr.print(f"cpsd: {error}", style="red", markup=False)
+        stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+        stderr.print(f"cpsd: {sentence}", style="red", markup=False)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. Start the same command again to go on where it stopped.")
-        return EXIT_INTERRUPTED
+
+
+def _refused(error: Exception) -> str | None:
+    """Return a sentence for what the file system has refused, None for any other error."""
+    reason = refusal(error)
+    if reason is None:
+        return None
+    with suppress(ValueError):  # of a stream that has no file
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
+            return f"Cannot write the output: {reason}"
+    name = getattr(error, "filename", None)
+    return f"Cannot write a file or the output: {reason}" if name is None else f"{name}: {reason}"
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere: Python would fail on it once more at its end."""
+    with suppress(ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_any_file_name() -> None:
+    """Let standard output take file names that are not UTF-8, as the bytes they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        exact = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if exact else "backslashreplace")
+
+
+@contextmanager
+def _ended_by_two_interrupts() -> Iterator[None]:
+    """Make Ctrl-C raise ``KeyboardInterrupt``, and a second one end the process on the spot.
+
+    So does one that Python would drop, because it came in a destructor. Nothing is lost by that:
+    files are whole or not there at any moment.
+    """
+    owner, before, hook = os.getpid(), signal.getsignal(signal.SIGINT), sys.unraisablehook
+    heard = False
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or before in (
+        None,
+        signal.SIG_IGN,
+    ):  # A job in the background hears none.
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if os.getpid() != owner:
+            return  # A process that loads pictures: the one that started it will end it.
+        if heard:
+            _end_now()
+        heard = True
+        raise KeyboardInterrupt
+
+    def unraisable(fault: Any) -> None:  # noqa: ANN401 - has no public type
+        if isinstance(fault.exc_value, KeyboardInterrupt):
+            _end_now()
+        hook(fault)
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
+
+
+def _end_now() -> None:
+    with suppress(Exception):  # It may be in the midst of writing.
+        sys.stdout.write(_SHOW_CURSOR if sys.stdout.isatty() else "")
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, INTERRUPTED.encode())
+    os._exit(EXIT_INTERRUPTED)

@@ -4,13 +4,29 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cpsd.errors import RunError
+from cpsd.errors import CpsdError, RunError
 
 TEMPORARY_SUFFIX = ".tmp"
+
+_MAKE_ROOM = "Free some space and start the same command again."
+# safetensors and pyarrow wrap the operating system's error and keep only its text.
+_REFUSALS = (
+    (errno.ENOSPC, "No space left", f"the disk is full. {_MAKE_ROOM}"),
+    (errno.ENOSPC, " requested and ", f"the disk is full. {_MAKE_ROOM}"),  # NumPy's own words
+    (errno.EDQUOT, "quota exceeded", f"your disk quota is used up. {_MAKE_ROOM}"),
+    (errno.EFBIG, "File too large", "the file is larger than the system allows."),
+    (errno.EACCES, "Permission denied", "permission denied."),
+    (errno.EPERM, "Operation not permitted", "permission denied."),
+    (errno.EROFS, "Read-only file system", "the file system is read-only."),
+    (errno.ENOTDIR, None, "a file stands where a folder is needed."),
+    (errno.EEXIST, None, "a file stands where a folder is needed."),
+    (errno.EISDIR, None, "a folder stands where the file belongs."),
+)
+"""Error number, what the text says where the number is lost, and the reason in words."""
 
 
 @contextmanager
@@ -24,25 +40,52 @@ def written_whole(path: Path) -> Iterator[Path]:
         RunError: the disk is full, or the folder cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    with plain_file_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(NotADirectoryError):  # then it has never been there
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def plain_file_errors(place: Path) -> Iterator[None]:
+    """Say in a sentence why the file system refuses what the block does at ``place``.
+
+    Raises:
+        RunError: a full disk, a missing permission and the like; other errors pass as they are.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        yield
+    except CpsdError:
+        raise
     except Exception as error:
-        message = _why_not_written(error)
-        if message is None:
+        reason = refusal(error)
+        if reason is None:
             raise
-        raise RunError(f"Cannot write {path}: {message}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise RunError(f"Cannot write {place}: {reason}") from error
+
+
+def refusal(error: Exception) -> str | None:
+    """Return in words why the file system has refused something, None for any other error."""
+    number, text = getattr(error, "errno", None), str(error)
+    for known, words, reason in _REFUSALS:
+        if number == known or (number is None and words is not None and words in text):
+            return reason
+    return None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all.
+
+    File names that are not UTF-8 are written byte for byte.
+    """
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON has no narrower type
@@ -62,18 +105,3 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         raise RunError(f"{path} is missing.") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}).") from error
-
-
-def _why_not_written(error: Exception) -> str | None:
-    """Return a plain reason when ``error`` comes from the file system, else None."""
-    # safetensors and pyarrow wrap the operating system's error and keep only its text.
-    text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
-        return "the disk is full. Free some space and start the same command again."
-    if getattr(error, "errno", None) == errno.EDQUOT or "quota exceeded" in text:
-        return "your disk quota is used up. Free some space and start the same command again."
-    if isinstance(error, PermissionError) or "Permission denied" in text:
-        return "permission denied."
-    if getattr(error, "errno", None) == errno.EROFS or "Read-only file system" in text:
-        return "the file system is read-only."
-    return None

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import lightning
@@ -18,13 +19,14 @@ from torch import nn
 from cpsd.config import RunConfig
 from cpsd.data.loading import inference_loader, plain, training_loader
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
-from cpsd.errors import ConfigError, DataError
+from cpsd.errors import ConfigError, DataError, ModelError
 from cpsd.evaluation.metrics import Metrics, average_precision
 from cpsd.evaluation.metrics import evaluate as evaluate_scores
 from cpsd.evaluation.metrics import mean_average_precision as mean_of_labels
 from cpsd.evaluation.predictions import collect, predict_logits
-from cpsd.labels import UNKNOWN, Targets
+from cpsd.labels import UNKNOWN, LabelSpace, Targets
 from cpsd.losses.objective import build_objective
+from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.run import Cost
 from cpsd.training.fit import fit as fit_members
 from cpsd.training.members import Best, members_of
@@ -84,8 +86,10 @@ def fit(
 
     Raises:
         DataError: no picture to train on or to choose the epoch by, or one that cannot be read.
+        ModelError: an ensemble over other labels than those of ``records``.
         TrainingError: a loss that is not finite, or no memory left.
     """
+    _require_labels(predictor, records.labels)
     known = (records.targets != UNKNOWN).any(axis=1)
     rows = records.indices(TRAIN)
     rows = rows[known[rows]]
@@ -115,12 +119,22 @@ def distill(
         callbacks: as in ``fit``.
 
     Raises:
-        DataError: as ``fit``.
+        DataError: as ``fit``, or soft labels that were stored for other labels, pictures or views.
+        ModelError: no teachers, or teachers over other labels than those of ``records``.
         TrainingError: as ``fit``.
     """
-    soft_labels = teachers if isinstance(teachers, SoftLabelStore) else LiveSoftLabels(teachers)
     rows = records.indices(TRAIN)
     columns = range(len(records.labels))
+    soft_labels: LiveSoftLabels | SoftLabelStore
+    if isinstance(teachers, SoftLabelStore):
+        soft_labels = teachers
+        soft_labels.require(records, rows, seed=config.seed)
+    else:
+        if not teachers:
+            raise ModelError("There are no teachers to learn from; name at least one strategy's.")
+        for teacher in teachers.values():
+            _require_labels(teacher, records.labels)
+        soft_labels = LiveSoftLabels(teachers, len(records.labels))
     return _fit(student, records, config, rows, columns, soft_labels, place, callbacks)
 
 
@@ -147,7 +161,9 @@ def evaluate(
 
     Raises:
         DataError: the split has no picture.
+        ModelError: an ensemble over other labels than those of ``records``.
     """
+    _require_labels(predictor, records.labels)
     rows = records.indices(split)
     if len(rows) == 0:
         raise DataError(f"There is no picture in the split '{split}'.")
@@ -192,6 +208,21 @@ def device_of(config: RunConfig) -> torch.device:
         f"machine.accelerator is '{wanted}', which this machine does not have (or torch does not "
         f"see); 'auto' takes what there is: {there.type}."
     )
+
+
+def _require_labels(predictor: nn.Module, labels: LabelSpace) -> None:
+    """Refuse an ensemble whose logits would be taken for those of other labels."""
+    if isinstance(predictor, MeanPredictor):
+        for member in predictor.predictors:
+            _require_labels(member, labels)
+    if isinstance(predictor, TeacherEnsemble) and predictor.partition.labels != labels:
+        strategy, own = predictor.partition.strategy, predictor.partition.labels.names
+        first = next(pair for pair in zip_longest(own, labels.names) if len(set(pair)) > 1)
+        raise ModelError(
+            f"The {strategy} ensemble has {len(own)} labels and the data have {len(labels)}; the "
+            f"first that differ are {first[0]!r} and {first[1]!r}. Labels and their order must be "
+            "the same: cut the label graph of these data."
+        )
 
 
 def _fit(

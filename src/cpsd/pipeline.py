@@ -7,6 +7,7 @@ records -> label graph -> partitions -> teachers -> soft labels -> student -> ev
 import csv
 import io
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ from cpsd.partition import (
 from cpsd.run import Cost, RunDirectory, Stage
 from cpsd.seeds import derive_seed
 from cpsd.trained import save_trained
-from cpsd.training.soft_labels import SoftLabelStore, write_soft_labels
+from cpsd.training.soft_labels import Progress, SoftLabelStore, uncounted, write_soft_labels
 
 
 class Pipeline:
@@ -61,6 +62,7 @@ class Pipeline:
         records: the pictures, split.
         directory: where results of earlier stages lie.
         callbacks: Lightning's, for progress; made anew for each training.
+        counting: opens what shows the progress of a stage that trains nothing, by its name.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Pipeline:
         directory: RunDirectory,
         *,
         callbacks: Callable[[str], Sequence[lightning.Callback]] = lambda stage: (),
+        counting: Callable[[str], AbstractContextManager[Progress]] = uncounted,
     ) -> None:
         self.config = config
         self.records = records
         self.directory = directory
         self.callbacks = callbacks
+        self.counting = counting
         self.make_model: MakeModel = model_factory(config.model, self._information())
 
     def stages(self) -> list[Stage]:
@@ -232,7 +236,7 @@ class Pipeline:
 
     def _soft_labels(self, folder: Path) -> Cost:
         ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
-        with method.computing_threads(self.config):
+        with method.computing_threads(self.config), self.counting("soft-labels") as progress:
             num_pictures = write_soft_labels(
                 folder / "soft_labels",
                 ensembles,
@@ -243,6 +247,7 @@ class Pipeline:
                 seed=self.config.seed,
                 machine=self.config.machine,
                 device=method.device_of(self.config),
+                progress=progress,
             )
         # Strategies have the same pictures, but given teachers may be of more parts or fewer.
         num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())

@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cpsd.errors import RunError
-from cpsd.files import read_json, write_json, write_text
+from cpsd.files import plain_file_errors, read_json, write_json, write_text
 
 MARKS = ".stages"
 PARTIAL = ".partial"
@@ -90,14 +90,18 @@ class RunDirectory:
         path: the folder; made when it is not there.
 
     Raises:
-        RunError: ``path`` is a file, or a folder with files in it that no run has written.
+        RunError: ``path`` is a file, a folder that cannot be read, or a folder with files in it
+            that no run has written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and not path.is_dir():
+        with _readable(path):
+            is_file = path.exists() and not path.is_dir()
+            is_of_others = path.is_dir() and any(path.iterdir()) and not (path / MARKS).is_dir()
+        if is_file:
             raise RunError(f"{path} is a file; name a folder for the run with --out.")
-        if path.is_dir() and any(path.iterdir()) and not (path / MARKS).is_dir():
+        if is_of_others:
             raise RunError(
                 f"{path} holds files that no run has written; name another folder with --out."
             )
@@ -125,22 +129,35 @@ class RunDirectory:
             lock.release()
 
     def state(self, stage: Stage) -> StageState:
-        """Return where ``stage`` stands; a result that somebody has removed is to do again."""
-        mark = self._mark(stage.name)
-        if mark.exists():
-            record = read_json(mark)
-            if record["fingerprint"] != stage.fingerprint:
-                return StageState.CHANGED
-            if all((self.path / output).exists() for output in stage.outputs):
-                return StageState.DONE
-        begun = self._partial(stage.name) / "fingerprint"
-        if begun.exists():
-            same = begun.read_text(encoding="utf-8") == stage.fingerprint
-            return StageState.STARTED if same else StageState.CHANGED
+        """Return where ``stage`` stands; a result that somebody has removed is to do again.
+
+        Raises:
+            RunError: a file of the run cannot be read, or its completion mark is damaged.
+        """
+        with _readable(self.path):
+            mark = self._read_mark(stage.name)
+            if mark is not None:
+                if mark["fingerprint"] != stage.fingerprint:
+                    return StageState.CHANGED
+                if all((self.path / output).exists() for output in stage.outputs):
+                    return StageState.DONE
+            begun = self._partial(stage.name) / "fingerprint"
+            if begun.exists():
+                same = begun.read_bytes() == stage.fingerprint.encode()
+                return StageState.STARTED if same else StageState.CHANGED
         return StageState.NEW
 
     def perform(self, stage: Stage) -> Cost:
-        """Do ``stage``, or go on with it, and put its outputs and its completion mark in place."""
+        """Do ``stage``, or go on with it, and put its outputs and its completion mark in place.
+
+        Raises:
+            RunError: the disk is full, the run directory cannot be written to, or a file that
+                says how far the stage is, is damaged.
+        """
+        with plain_file_errors(self.path):
+            return self._perform(stage)
+
+    def _perform(self, stage: Stage) -> Cost:
         folder = self._partial(stage.name)
         if self.state(stage) is StageState.CHANGED:
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,12 +184,22 @@ class RunDirectory:
 
     def write_manifest(self, facts: dict[str, Any], stages: Sequence[Stage]) -> None:
         """Write ``manifest.json``: ``facts`` about the run, and the marks of the stages done."""
-        marks = [self._mark(stage.name) for stage in stages]
-        done = {mark["stage"]: mark for mark in map(read_json, filter(Path.exists, marks))}
+        marks = {stage.name: self._read_mark(stage.name) for stage in stages}
+        done = {name: mark for name, mark in marks.items() if mark is not None}
         write_json(self.path / "manifest.json", {**facts, "stages": done})
 
     def _mark(self, name: str) -> Path:
         return self.path / MARKS / f"{name.replace('/', '.')}.json"
+
+    def _read_mark(self, name: str) -> dict[str, Any] | None:
+        """Return the completion mark of a stage, None where there is none."""
+        path = self._mark(name)
+        if not path.exists():
+            return None
+        mark = _read_object(path, name)
+        if not isinstance(mark.get("fingerprint"), str):
+            raise _damaged(path, "it has no fingerprint", name)
+        return {**mark, "cost": asdict(_cost(mark.get("cost"), path, name))}
 
     def _partial(self, name: str) -> Path:
         return self.path / PARTIAL / name.replace("/", ".")
@@ -181,7 +208,7 @@ class RunDirectory:
         """Do the work of ``stage``, unless only its outputs are not in place yet."""
         finished = folder / "finished.json"
         if finished.exists():
-            return Cost(**read_json(finished))
+            return _cost(_read_object(finished, stage.name), finished, stage.name)
         begun = time.monotonic()
         cost = stage.work(folder)
         # A stage that was interrupted counts the seconds of all its attempts itself.
@@ -195,6 +222,48 @@ class RunDirectory:
             # A folder cannot be replaced in one step; the old one goes now that the new is whole.
             shutil.rmtree(destination)
         source.replace(destination)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in a sentence what in the run directory ``path`` cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"Cannot read {error.filename or path}: {error.strerror}. Mend this, or choose another "
+            "folder for the run with --out."
+        ) from error
+
+
+def _read_object(path: Path, stage: str) -> dict[str, Any]:
+    """Return the JSON object that says how far ``stage`` is."""
+    try:
+        content = read_json(path)
+    except RunError as error:
+        raise RunError(f"{error} {_remedy(stage)}") from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is no JSON object", stage)
+    return content
+
+
+def _cost(value: object, path: Path, stage: str) -> Cost:
+    known = {entry.name for entry in fields(Cost)}
+    if (
+        not isinstance(value, dict)
+        or not set(value) <= known
+        or not all(isinstance(number, int | float) for number in value.values())
+    ):
+        raise _damaged(path, "it does not say what the stage has cost", stage)
+    return Cost(**value)
+
+
+def _damaged(path: Path, what: str, stage: str) -> RunError:
+    return RunError(f"{path} is damaged: {what}. {_remedy(stage)}")
+
+
+def _remedy(stage: str) -> str:
+    return f"Remove this file to have the stage '{stage}' done again."
 
 
 def execute(

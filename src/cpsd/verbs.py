@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -27,8 +28,14 @@ from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import model_factory
 from cpsd.pipeline import Pipeline
 from cpsd.report.predicted import as_csv, as_json_lines, show_table
-from cpsd.report.progress import TrainingProgress
-from cpsd.report.tables import count_table, distance_table, score_table, stage_table
+from cpsd.report.progress import TrainingProgress, counting
+from cpsd.report.tables import (
+    count_table,
+    distance_table,
+    in_order,
+    score_table,
+    stage_table,
+)
 from cpsd.run import RunDirectory, Stage, StageState, execute
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.trained import Trained, load_trained, pictures_as_records, readable_pictures
@@ -37,6 +44,8 @@ EXIT_OK = 0
 EXIT_WRONG = 1
 """Something is wrong with the data that were looked at."""
 
+BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it scored anew."
+MANIFEST_REMEDY = "Start the run again to have it written anew."
 LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": "student"}
 
 # Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
@@ -54,7 +63,9 @@ def _run(arguments: Namespace, *, last_stage: str = "") -> int:
         console.print(command_line.dump(config), markup=False)
     records, notices = load_records(config.data, seed=config.seed)
     _say(notices)
-    pipeline = Pipeline(config, records, directory, callbacks=_progress)
+    pipeline = Pipeline(
+        config, records, directory, callbacks=_progress, counting=partial(counting, stderr)
+    )
     stages = pipeline.stages()
     until = 1 + max(i for i, stage in enumerate(stages) if stage.name.startswith(last_stage))
     if arguments.dry_run:
@@ -111,16 +122,27 @@ def _smoke_form(config: RunConfig, run: Path) -> RunConfig:
 
 def _show_run(run: Path) -> None:
     """Print a run's scores and costs, and where it lies."""
+    files = (run / "evaluation").glob("*.json")
     boards = {
-        board["split"]: board
-        for board in map(read_json, sorted((run / "evaluation").glob("*.json")))
+        path.stem: _object(path, ("predictors", "student_teacher_distance"), BOARD_REMEDY)
+        for path in files
     }
     if boards:
         console.print(score_table(boards), distance_table(boards))
-    for split, board in boards.items():
-        _say_excluded(split, board["predictors"]["baseline"]["excluded_labels"])
-    console.print(stage_table(read_json(run / "manifest.json")["stages"]))
+    for split in in_order(boards):
+        _say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
+    manifest = _object(run / "manifest.json", ("stages",), MANIFEST_REMEDY)
+    console.print(stage_table(manifest["stages"]))
     console.print(f"The run lies in {run}", markup=False)
+
+
+def _object(path: Path, keys: Sequence[str], remedy: str) -> dict[str, Any]:
+    """Return the JSON object of a run that has an object under each of ``keys``."""
+    content = read_json(path)
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), dict):
+            raise RunError(f"{path} is damaged: it has no '{key}'. {remedy}")
+    return dict(content)
 
 
 def _trained(arguments: Namespace) -> Trained:
@@ -218,7 +240,8 @@ def _check(arguments: Namespace) -> int:
     data = arguments.data
     if arguments.table is not None:
         data = dataclasses.replace(data, table=arguments.table)
-    report = check_data(data, seed=arguments.seed)
+    with counting(stderr, "decoding") as progress:
+        report = check_data(data, seed=arguments.seed, progress=progress)
     _show_check(report)
     return EXIT_WRONG if report.problems else 0
 

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cpsd.data.digits import CONTEXTS, LABELS, digit_pools, write_digits
-from cpsd.errors import DataError
+from cpsd.errors import DataError, RunError
 
 SIZES = {"train": 24, "validation": 6, "test": 8, "test_unseen": 8}
 
@@ -155,7 +155,7 @@ def test_nothing_is_left_behind_when_writing_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match=r"Cannot write .*digits: the disk is full\."):
         write_digits(tmp_path / "digits", seed=0, **SIZES)
     assert not list(tmp_path.iterdir())
 

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,36 @@ def test_json_lines_have_an_object_a_picture() -> None:
         },
     ]
     assert "ü" in lines[1]
+
+
+def test_a_file_name_that_is_not_utf8_comes_out_of_every_format() -> None:
+    name = b"a\xffb.png"
+    paths = (os.fsdecode(name), "ü.png")
+    records = replace(RECORDS, paths=paths, origins=paths)
+    text = as_csv(records, PROBABILITIES, 0.5)
+    assert name in text.encode(errors="surrogateescape")  # as standard output writes it
+    lines = as_json_lines(records, PROBABILITIES, 0.5).encode().splitlines()  # nothing to escape
+    assert rb"a\udcffb.png" in lines[0]
+    assert os.fsencode(json.loads(lines[0])["image"]) == name
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    with console.capture() as capture:
+        show_table(console, records, PROBABILITIES, 0.5)
+    assert r"a\xffb.png" in capture.get()
+    assert "ü.png" in capture.get()
+
+
+def test_a_table_of_predictions_cuts_nothing_off() -> None:
+    labels = LabelSpace(tuple(f"{c * 30}{i}" for i, c in enumerate("xyz")))
+    path = "folder/" * 12 + "picture.jpg"
+    records = replace(RECORDS, paths=(path, path), labels=labels)
+    console = Console(file=io.StringIO(), width=40, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        show_table(console, records, np.ones((2, 3)), 0.5)
+    assert "…" not in capture.get()
+    cells = [line.split("│")[1:3] for line in capture.get().splitlines() if "│" in line]
+    assert "".join(picture.strip() for picture, _ in cells) == 2 * path
+    words = "".join(labels.strip() for _, labels in cells)
+    assert all(words.count(name) == 2 for name in labels)
 
 
 def test_the_table_names_the_most_probable_first() -> None:

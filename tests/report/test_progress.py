@@ -1,3 +1,5 @@
+import logging
+import math
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from cpsd.config import LossConfig, TrainingConfig
 from cpsd.data.loading import Batch
 from cpsd.losses.objective import build_objective
-from cpsd.report.progress import TrainingProgress, duration
+from cpsd.report.progress import TrainingProgress, counting, duration
 from cpsd.training.fit import fit
 from cpsd.training.members import Member
 
@@ -94,6 +96,41 @@ def test_the_score_is_the_mean_over_members_of_the_better_weights(tmp_path: Path
     with console.capture() as capture:
         train(tmp_path, console, epochs=1, score=lambda: next(scores))
     assert "validation mAP 65.0" in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([math.nan] * 4, "no validation mAP (no label has a positive)"),
+        ([math.nan, math.nan, 0.9, 0.1], "validation mAP 90.0 (1 of 2 without a positive)"),
+    ],
+)
+def test_a_score_that_cannot_be_given_is_said_in_words(
+    scores: list[float], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = iter(scores)
+    console = Console(file=StringIO(), width=100)
+    with console.capture() as capture, caplog.at_level(logging.INFO, "cpsd"):
+        train(tmp_path, console, epochs=1, score=lambda: next(given))
+    assert f"epoch 1/1, {words}, " in capture.get()
+    assert "m0: kept the averaged weights of epoch 1, the last, for no label" in caplog.text
+    assert "nan" not in capture.get() + caplog.text
+
+
+def test_counting_shows_a_bar_in_a_terminal_and_nothing_elsewhere() -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, width=80, legacy_windows=False)
+    with terminal.capture() as capture, counting(terminal, "soft-labels") as told:
+        for done in range(1001):
+            told(done, 1000)
+    text = capture.get()
+    assert "soft-labels" in text
+    assert "1,000/1,000 pictures" in text
+    assert "0:00:00" in text
+    assert text.endswith("\x1b[2K")  # the bar's line is wiped
+    piped = Console(file=StringIO(), width=80)
+    with piped.capture() as capture, counting(piped, "soft-labels") as told:
+        told(5, 10)
+    assert capture.get() == ""
 
 
 def test_a_terminal_gets_a_bar_that_goes_away(tmp_path: Path) -> None:

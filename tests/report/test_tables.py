@@ -24,29 +24,77 @@ def scores(value: float | None) -> dict[str, Any]:
     return {"mAP": value, "CF1": 0.5, "OF1": 0.25}
 
 
-def test_scores_are_percent_by_split_and_predictor() -> None:
-    boards = {
-        "test": {"predictors": {"baseline": scores(0.41234), "student": scores(0.5)}},
+def test_scores_are_percent_with_a_block_a_split_and_test_first() -> None:
+    # As files come out of a folder: "test-night.json" before "test.json".
+    boards: dict[str, dict[str, Any]] = {
         "test-night": {"predictors": {"student": scores(None), "teachers": scores(1.0)}},
+        "test": {"predictors": {"baseline": scores(0.41234), "student": scores(0.5)}},
+        "test-dawn": {"predictors": {"student": {}}},
     }
     assert rows(score_table(boards)) == [
-        ["predictor"] + [f"{s}\n{m}" for s in boards for m in ("mAP", "CF1", "OF1")],
-        ["baseline", "41.2", "50.0", "25.0", "-", "-", "-"],
-        ["student", "50.0", "50.0", "25.0", "-", "50.0", "25.0"],
-        ["teachers", "-", "-", "-", "100.0", "50.0", "25.0"],
+        ["split", "predictor", "mAP", "CF1", "OF1"],
+        ["test", "baseline", "41.2", "50.0", "25.0"],
+        ["", "student", "50.0", "50.0", "25.0"],
+        ["test-dawn", "student", "-", "-", "-"],
+        ["test-night", "student", "-", "50.0", "25.0"],
+        ["", "teachers", "100.0", "50.0", "25.0"],
     ]
 
 
-def test_distances_stay_under_their_split() -> None:
+def test_distances_stand_in_the_block_of_their_split() -> None:
     near = {"squared_logit": 0.12345, "absolute_probability": 0.05}
     boards: dict[str, dict[str, Any]] = {
+        "test-night": {"student_teacher_distance": {"teachers/b": {"squared_logit": 2.0}}},
         "test": {"student_teacher_distance": {"teachers/a": near}},
-        "test-night": {"student_teacher_distance": {"teachers/b": near}},
     }
     assert rows(distance_table(boards))[1:] == [
-        ["teachers/a", "0.123", "0.050", "-", "-"],
-        ["teachers/b", "-", "-", "0.123", "0.050"],
+        ["test", "teachers/a", "0.123", "0.050"],
+        ["test-night", "teachers/b", "2.000", "-"],
     ]
+
+
+def test_nothing_is_cut_off_at_80_columns() -> None:
+    splits = ["test", "test-unseen", "test-night-rain-and-snow-with-a-very-long-name-indeed"]
+    names = ["baseline", "teachers/co-occurrence", "teachers/dis-occurrence", "a" * 40]
+    far = {"squared_logit": 123456.789, "absolute_probability": 0.5}
+    boards: dict[str, dict[str, Any]] = {
+        split: {
+            "predictors": dict.fromkeys(names, scores(1.0)),
+            "student_teacher_distance": dict.fromkeys(names, far),
+        }
+        for split in splits
+    }
+    cost = {"seconds": 1234567.8, "images_forward": 123456789012, "images_backward": 0}
+    counts = ("split", "pictures", "with a positive", "without", "unlabelled", "with a problem")
+    for table, words in (
+        (score_table(boards), [*splits, *names, "100.0", "mAP", "CF1", "OF1"]),
+        (distance_table(boards), [*splits, *names, "123456.789", "0.500"]),
+        (
+            stage_table({name: {"cost": cost} for name in names}),
+            [*names, "1234567.8", "123,456,789,012", "backward"],
+        ),
+        (
+            count_table("Counts", counts, [(name, *[82081] * 5) for name in splits]),
+            [*splits, "82,081", "unlabelled", "problem"],
+        ),
+    ):
+        console = Console(file=StringIO(), width=80, color_system=None, legacy_windows=False)
+        with console.capture() as capture:
+            console.print(table)
+        lines = capture.get().splitlines()
+        assert max(map(len, lines)) <= 80
+        assert "…" not in capture.get()
+        # A folded name goes on in its column on the next line.
+        cells = [line.split("│" if "│" in line else "┃") for line in lines]
+        columns = ["".join(cell.strip() for cell in column) for column in columns_of(cells)]
+        for word in words:
+            assert any(word in column for column in columns), word
+
+
+def columns_of(cells: list[list[str]]) -> list[tuple[str, ...]]:
+    """Return the columns of the lines that have as many cells as most."""
+    most = max(map(len, cells))
+    return list(zip(*(row for row in cells if len(row) == most), strict=True))
 
 
 def test_costs_are_listed_by_stage() -> None:

@@ -173,6 +173,26 @@ def test_out_of_memory_says_what_would_fit(records: Records) -> None:
     assert caught.value.__cause__ is error
 
 
+@pytest.mark.parametrize(
+    ("size", "accumulate", "advice"),
+    [
+        (15, 1, "--training.batch_size 5 --training.accumulate 3,"),
+        (9, 2, "--training.batch_size 3 --training.accumulate 6,"),
+        (7, 3, "--training.batch_size 1 --training.accumulate 21,"),
+        (1, 4, "--image.size"),
+    ],
+)
+def test_the_advice_keeps_the_pictures_of_a_step(
+    size: int, accumulate: int, advice: str, records: Records
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+    network = Spoiled(tiny.network(), step=1, error=error)
+    with pytest.raises(TrainingError) as caught:
+        fit(network, records, tiny.settings(batch_size=size, accumulate=accumulate))
+    assert advice in str(caught.value)
+    assert f"{size} picture{'' if size == 1 else 's'} in a batch" in str(caught.value)
+
+
 def test_other_errors_of_a_network_come_through(records: Records) -> None:
     error = RuntimeError("a mistake in the network")
     with pytest.raises(RuntimeError, match="a mistake in the network") as caught:

@@ -1,5 +1,6 @@
 """A training that was interrupted anywhere ends as one that was not."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -70,6 +71,44 @@ def test_resumed_training_counts_the_pictures_of_all_attempts(
     resumed = fit(tiny.network(), records, tiny.settings(), place=place)
     assert resumed.cost.images_backward == 2 * tiny.NUM_TRAIN
     assert resumed.cost.images_forward == 2 * (tiny.NUM_TRAIN + tiny.NUM_VALIDATION)
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut short"])
+def test_without_its_best_weights_a_training_starts_over(
+    damage: str, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny.settings(epochs=3)
+    whole = tiny.network()
+    expected = fit(
+        whole,
+        records,
+        config,
+        place=Place("baseline", tmp_path / "a", tmp_path / "a" / "last.ckpt"),
+    )
+    folder = tmp_path / "b"
+    place = Place("baseline", folder, folder / "last.ckpt")
+    with pytest.raises(tiny.StopError):
+        fit(tiny.network(), records, config, place=place, callbacks=[tiny.StopIn(epoch=2)])
+    best = folder / "model.safetensors"
+    content = best.read_bytes()
+    best.unlink()
+    if damage == "cut short":
+        best.write_bytes(content[: len(content) // 2])
+    # Interrupted again, after new best weights but before the epoch's checkpoint: the old
+    # checkpoint must not be taken for theirs.
+    with pytest.raises(tiny.StopError), caplog.at_level(logging.INFO, "cpsd"):
+        fit(tiny.network(), records, config, place=place, callbacks=[StopAfterValidation()])
+    assert f"{best} is missing or damaged, so this training starts over." in caplog.text
+    assert best.is_file()
+    resumed, seen = tiny.network(), EpochsSeen()
+    assert fit(resumed, records, config, place=place, callbacks=[seen]).best == expected.best
+    assert seen.seen == [0, 1, 2]
+    tiny.assert_same(tiny.weights(resumed), tiny.weights(whole))
+
+
+class StopAfterValidation(lightning.Callback):
+    def on_validation_end(self, *_: Any) -> None:
+        raise tiny.StopError
 
 
 def test_finished_training_is_not_repeated(records: Records, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,15 @@ import tiny
 from cpsd.config import MachineConfig
 from cpsd.data.loading import training_loader
 from cpsd.data.records import TRAIN, Records
-from cpsd.errors import ModelError, RunError
+from cpsd.errors import DataError, ModelError, RunError
+from cpsd.labels import LabelSpace
 from cpsd.method import distill
-from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore, write_soft_labels
+from cpsd.training.soft_labels import (
+    LiveSoftLabels,
+    Progress,
+    SoftLabelStore,
+    write_soft_labels,
+)
 
 CONFIG = tiny.settings()
 NUM_VIEWS = 2
@@ -28,6 +35,7 @@ def write(
     *,
     workers: int = 0,
     seed: int = CONFIG.seed,
+    progress: Progress = lambda done, total: None,
 ) -> int:
     return write_soft_labels(
         folder,
@@ -40,6 +48,7 @@ def write(
         machine=MachineConfig(accelerator="cpu", workers=workers, inference_batch_size=5),
         device=torch.device("cpu"),
         chunk_size=7,
+        progress=progress,
     )
 
 
@@ -57,7 +66,7 @@ def test_stored_soft_labels_are_the_live_ones(
 ) -> None:
     write(tmp_path / "again", records, workers=workers)
     stored = SoftLabelStore(tmp_path / "again")
-    live = LiveSoftLabels(tiny.teachers())
+    live = LiveSoftLabels(tiny.teachers(), len(tiny.LABELS))
     assert stored.strategies == live.strategies == ("co-occurrence", "dis-occurrence")
     loader = training_loader(
         records,
@@ -120,7 +129,7 @@ def test_student_does_not_touch_its_teachers(records: Records) -> None:
 def test_teachers_in_training_mode_answer_in_eval_mode() -> None:
     teachers = {"co-occurrence": tiny.ensemble(dropout=0.5).train()}
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    live = LiveSoftLabels(teachers)
+    live = LiveSoftLabels(teachers, len(tiny.LABELS))
     logits = live(images, torch.arange(4), view_index=0)
     assert not logits.requires_grad
     # Batch norm in training mode would make a picture's logits depend on the batch.
@@ -185,6 +194,52 @@ def test_damaged_store_is_refused_by_name(name: str, missing: bool, store: Path)
 def test_store_without_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"manifest\.json is missing"):
         SoftLabelStore(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["labels", "chunks", "rows", "seed"])
+def test_a_manifest_without_a_key_is_refused(key: str, records: Records, store: Path) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest[key]
+    nothing: list[str] = []
+    for content in (manifest, nothing):
+        (store / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(RunError, match=r"manifest\.json is damaged: it has no '.*Remove the"):
+            SoftLabelStore(store)
+        with pytest.raises(RunError, match="is damaged"):
+            write(store, records)
+
+
+def test_soft_labels_of_other_labels_pictures_or_views_are_refused(
+    records: Records, store: Path
+) -> None:
+    config = tiny.settings()
+    soft_labels = SoftLabelStore(store)
+    turned = replace(records, labels=LabelSpace(tuple(tiny.LABELS)[::-1]))
+    with pytest.raises(DataError, match=r"those of red, green, .* data have bright, blue"):
+        distill(tiny.network(), soft_labels, turned, config)
+    more = records.with_splits(["train" if s == "test" else s for s in records.splits])
+    missing = records.indices("test")
+    first = f"{records.paths[missing[0]]} \\({records.origins[missing[0]]}\\)"
+    with pytest.raises(DataError, match=rf"{len(missing)} of 30 pictures .* first {first}"):
+        distill(tiny.network(), soft_labels, more, config)
+    with pytest.raises(DataError, match=r"views with seed 3, but .* seed 4"):
+        distill(tiny.network(), soft_labels, records, replace(config, seed=4))
+    fewer = records.with_splits(["" if r < 5 else s for r, s in enumerate(records.splits)])
+    distill(tiny.network(), soft_labels, fewer, tiny.settings(epochs=1))
+
+
+def test_progress_counts_every_picture_in_every_view(records: Records, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    write(tmp_path, records, progress=lambda *done: told.append(done))
+    total = tiny.NUM_TRAIN * NUM_VIEWS
+    assert told[0] == (5, total)
+    assert told[-1] == (total, total)
+    assert told == sorted(set(told))
+    (tmp_path / "00001.npy").unlink()
+    told.clear()
+    write(tmp_path, records, progress=lambda *done: told.append(done))
+    assert told[0] == (7 * NUM_VIEWS + 5, total)  # what was finished before counts as done
+    assert told[-1][0] == 2 * 7 * NUM_VIEWS
 
 
 def test_manifest_says_what_is_stored(records: Records, store: Path) -> None:

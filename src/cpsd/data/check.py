@@ -209,12 +209,17 @@ def _decode(records: Records, progress: Callable[[int, int], None] | None) -> _F
         except PictureError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         for start in range(0, len(unique), _CHUNK):
             chunk = unique[start : start + _CHUNK]
-            found.update(zip((keys[i] for i in chunk), pool.map(look, chunk), strict=True))
-            if progress is not None:
-                progress(start + len(chunk), len(unique))
+            for i, result in zip(chunk, pool.map(look, chunk), strict=True):
+                found[keys[i]] = result
+                if progress is not None:
+                    progress(len(found), len(unique))
+    finally:
+        # After Ctrl-C, nobody waits for the rest of a chunk.
+        pool.shutdown(cancel_futures=True)
     hashes: list[str] = []
     problems: list[Problem] = []
     for key, origin in zip(keys, records.origins, strict=True):

@@ -29,6 +29,7 @@ from sklearn.datasets import load_digits
 from cpsd.data.digit_pictures import NUM_TEXTURES, glyph, render
 from cpsd.data.records import TEST, TRAIN, VALIDATION
 from cpsd.errors import DataError
+from cpsd.files import plain_file_errors
 from cpsd.seeds import derive_seed
 
 TEST_UNSEEN = f"{TEST}-unseen"
@@ -61,7 +62,7 @@ def write_digits(
     folder: str | Path,
     *,
     seed: int,
-    train: int = 2400,
+    train: int = 1000,
     validation: int = 600,
     test: int = 800,
     test_unseen: int = 800,
@@ -82,6 +83,7 @@ def write_digits(
 
     Raises:
         DataError: a size is negative, or the folder holds something else.
+        RunError: the disk is full, or the folder cannot be written to.
     """
     folder = Path(folder)
     sizes = {TRAIN: train, VALIDATION: validation, TEST: test, TEST_UNSEEN: test_unseen}
@@ -89,8 +91,14 @@ def write_digits(
         if size < 0:
             raise DataError(f"The split '{split}' of the digits has size {size}; give 0 or more.")
     made_with = {"data": "digits", "version": _VERSION, "seed": seed, "sizes": sizes}
-    if _is_there(folder, made_with):
-        return folder / _TABLE_NAME
+    with plain_file_errors(folder):
+        if not _is_there(folder, made_with):
+            _write(folder, sizes, made_with, seed=seed)
+    return folder / _TABLE_NAME
+
+
+def _write(folder: Path, sizes: dict[str, int], made_with: dict[str, object], *, seed: int) -> None:
+    """Write the pictures and their table; the folder appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -105,7 +113,6 @@ def write_digits(
         unfinished.rename(folder)  # takes the place of an empty folder, of no other
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # gone already unless something failed
-    return folder / _TABLE_NAME
 
 
 def digit_pools(seed: int) -> dict[str, tuple[NDArray[np.intp], ...]]:

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +22,20 @@ def show_table(
 ) -> None:
     """Print a row a picture with its labels, the most probable first."""
     table = Table(title=f"Labels with a probability of {threshold:g} or more", title_justify="left")
-    table.add_column("picture")
-    table.add_column("labels")
+    table.add_column("picture", overflow="fold")
+    table.add_column("labels", overflow="fold")
     for path, row in zip(records.paths, probabilities_NC, strict=True):
         order = np.argsort(-row, kind="stable")
         chosen = [f"{records.labels.names[c]} {row[c]:.2f}" for c in order if row[c] >= threshold]
-        table.add_row(escape(path), escape(", ".join(chosen)) or "-")
+        table.add_row(escape(_readable(path)), escape(", ".join(chosen)) or "-")
     console.print(table)
 
 
 def as_csv(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
-    """Return CSV: the picture, its labels, then a column of probabilities for each label."""
+    """Return CSV: the picture, its labels, then a column of probabilities for each label.
+
+    A file name that is not UTF-8 has Python's surrogate escapes, to be written byte for byte.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "labels", *records.labels])
@@ -40,7 +45,11 @@ def as_csv(records: Records, probabilities_NC: Probabilities, threshold: float) 
 
 
 def as_json_lines(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
-    """Return a JSON object a line: picture, labels, probability of every label."""
+    r"""Return a JSON object a line: picture, labels, probability of every label.
+
+    JSON has no bytes: what is not UTF-8 in a file name comes as ``\udc80`` to ``\udcff``, which
+    Python's ``os.fsencode`` turns back into the bytes.
+    """
     lines = [
         json.dumps(
             {
@@ -52,7 +61,13 @@ def as_json_lines(records: Records, probabilities_NC: Probabilities, threshold: 
         )
         for path, row in zip(records.paths, probabilities_NC, strict=True)
     ]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    return re.sub("[\udc80-\udcff]", lambda escaped: f"\\u{ord(escaped[0]):04x}", text)
+
+
+def _readable(path: str) -> str:
+    r"""Return a file name for people: what is not UTF-8 in it as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _chosen(records: Records, row: NDArray[np.float64], threshold: float) -> list[str]:

@@ -1,6 +1,9 @@
-"""Progress of a training: a bar with the time left in a terminal, a line an epoch elsewhere."""
+"""Progress: a bar with the time left in a terminal; of a training, a line an epoch elsewhere."""
 
+import math
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -8,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from cpsd.training.task import TrainingTask
+
+SCORES = ("validation_raw", "validation_ema")
+"""What a member's history calls the scores of its two sets of weights."""
 
 
 class TrainingProgress(lightning.Callback):
@@ -72,12 +78,8 @@ class TrainingProgress(lightning.Callback):
     ) -> None:
         """Show the last validation."""
         assert isinstance(pl_module, TrainingTask), "this progress shows the training task"
-        scores = [
-            100 * max(row.get("validation_raw", 0.0), row.get("validation_ema", 0.0))
-            for row in (member.history[-1] for member in pl_module.members)
-        ]
-        mean = sum(scores) / len(scores)
-        text = f"validation mAP {mean:.1f}"
+        rows = [member.history[-1] for member in pl_module.members]
+        text = _validation([max(row[key] for key in SCORES if key in row) for row in rows])
         if self._progress is not None and self._bar is not None:
             self._progress.update(self._bar, score=text)
             return
@@ -108,6 +110,40 @@ class TrainingProgress(lightning.Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+@contextmanager
+def counting(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told how many of how many pictures are done, and shows it in a terminal.
+
+    Elsewhere nothing is shown.
+
+    Args:
+        console: where to.
+        title: of what is done.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,} pictures"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # what is printed may go elsewhere
+        disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task(title, total=None, visible=False)
+        yield lambda done, total: progress.update(bar, completed=done, total=total, visible=True)
+
+
+def _validation(scores: Sequence[float]) -> str:
+    """Return the mean of the members' mAPs in words; those that have none are counted."""
+    given = [score for score in scores if not math.isnan(score)]
+    if not given:
+        return "no validation mAP (no label has a positive)"
+    text = f"validation mAP {100 * sum(given) / len(given):.1f}"
+    left = len(scores) - len(given)
+    return f"{text} ({left} of {len(scores)} without a positive)" if left else text
 
 
 def duration(seconds: float) -> str:

@@ -1,79 +1,76 @@
-"""Tables for the terminal."""
+"""Tables for the terminal: where room is short names fold; nothing is cut off."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from cpsd.data.records import TEST
+
 PERCENT_COLUMNS = ("mAP", "CF1", "OF1")
-DISTANCES = ("squared_logit", "absolute_probability")
+DISTANCES = {"squared_logit": "squared logit", "absolute_probability": "probability"}
 
 
 def score_table(boards: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the scores of all predictors, in percent, a column group for each test split.
+    """Return the scores of all predictors, in percent, a block of rows for each test split.
+
+    ``test`` comes first, then further splits by name.
 
     Args:
         boards: by test split, what ``evaluation/<split>.json`` holds.
     """
-    table = Table(title="Scores in percent", title_justify="left")
-    table.add_column("predictor")
-    for split in boards:
-        for column in PERCENT_COLUMNS:
-            table.add_column(f"{split}\n{column}", justify="right")
-    names = dict.fromkeys(name for board in boards.values() for name in board["predictors"])
-    for name in names:
-        cells = [
-            percent(board["predictors"].get(name, {}).get(column))
-            for board in boards.values()
-            for column in PERCENT_COLUMNS
+    blocks = {
+        split: [
+            (name, *(percent(scores.get(column)) for column in PERCENT_COLUMNS))
+            for name, scores in boards[split]["predictors"].items()
         ]
-        table.add_row(escape(name), *cells)
-    return table
+        for split in in_order(boards)
+    }
+    return _split_table("Scores in percent", ("predictor", *PERCENT_COLUMNS), blocks)
 
 
 def distance_table(boards: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return how far the student is from its teachers on each test split."""
-    table = Table(title="Student to teachers", title_justify="left")
-    table.add_column("teachers")
-    for split in boards:
-        table.add_column(f"{split}\nsquared logit", justify="right")
-        table.add_column(f"{split}\nprobability", justify="right")
-    names = dict.fromkeys(n for board in boards.values() for n in board["student_teacher_distance"])
-    for name in names:
-        cells: list[str] = []
-        for board in boards.values():
-            distance = board["student_teacher_distance"].get(name, {})
-            cells += [f"{distance[k]:.3f}" if k in distance else "-" for k in DISTANCES]
-        table.add_row(escape(name), *cells)
-    return table
+    """Return how far the student is from its teachers, a block of rows for each test split."""
+    blocks = {
+        split: [
+            (name, *(f"{distance[key]:.3f}" if key in distance else "-" for key in DISTANCES))
+            for name, distance in boards[split]["student_teacher_distance"].items()
+        ]
+        for split in in_order(boards)
+    }
+    return _split_table("Student to teachers", ("teachers", *DISTANCES.values()), blocks)
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return what each stage of a run has cost."""
-    table = Table(title="Cost", title_justify="left")
-    table.add_column("stage")
-    for column in ("seconds", "pictures forward", "pictures backward"):
-        table.add_column(column, justify="right")
-    for name, mark in stages.items():
-        cost = mark["cost"]
-        table.add_row(
-            escape(name),
-            f"{cost['seconds']:.1f}",
-            f"{cost['images_forward']:,}",
-            f"{cost['images_backward']:,}",
-        )
-    return table
+    costs = {name: mark["cost"] for name, mark in stages.items()}
+    return count_table(
+        "Cost",
+        ("stage", "seconds", "pictures forward", "pictures backward"),
+        [
+            (name, f"{cost['seconds']:.1f}", cost["images_forward"], cost["images_backward"])
+            for name, cost in costs.items()
+        ],
+    )
 
 
 def count_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a plain table: the first column to the left, numbers to the right."""
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if position == 0 else "right")
+    table = _table(title, columns[:1], columns[1:])
     for row in rows:
         table.add_row(*(f"{c:,}" if isinstance(c, int) else escape(str(c)) for c in row))
     return table
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Return test splits as they are shown: ``test`` first, then by name.
+
+    Example:
+        >>> in_order(["test-unseen", "test-far", "test"])
+        ['test', 'test-far', 'test-unseen']
+    """
+    return sorted(splits, key=lambda split: (split != TEST, split))
 
 
 def percent(value: float | None) -> str:
@@ -84,3 +81,25 @@ def percent(value: float | None) -> str:
         ('12.3', '-')
     """
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _split_table(
+    title: str, columns: Sequence[str], blocks: Mapping[str, Sequence[Sequence[str]]]
+) -> Table:
+    """Return a table with a block of rows a split; rows are a name and its numbers."""
+    # Splits below each other, for beside each other two of them are too wide for 80 characters.
+    table = _table(title, ("split", columns[0]), columns[1:])
+    for split, rows in blocks.items():
+        for position, (name, *numbers) in enumerate(rows):
+            table.add_row("" if position else escape(split), escape(name), *numbers)
+        table.add_section()
+    return table
+
+
+def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=escape(title), title_justify="left")
+    for name in names:
+        table.add_column(escape(name), overflow="fold")
+    for number in numbers:
+        table.add_column(escape(number), overflow="fold", justify="right")
+    return table

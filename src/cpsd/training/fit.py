@@ -1,6 +1,7 @@
 """Fit: the one place where anything is trained."""
 
 import logging
+import math
 import signal
 import threading
 import warnings
@@ -12,10 +13,12 @@ import lightning
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors import SafetensorError, safe_open
 
 from cpsd.config import TrainingConfig
 from cpsd.data.loading import Batch
 from cpsd.errors import TrainingError
+from cpsd.files import plain_file_errors
 from cpsd.losses.objective import Objective
 from cpsd.run import Cost
 from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
@@ -44,8 +47,9 @@ def fit(
 ) -> Cost:
     """Train the members on the same batches; each ends with the weights of its best epoch.
 
-    Goes on from ``checkpoint`` where there is one. The result does not depend on whether
-    or where the training was interrupted.
+    Goes on from ``checkpoint`` where there is one and the members' weights of their best epochs
+    are there too; without these it starts over. The result does not depend on whether or where the
+    training was interrupted.
 
     Args:
         members: the networks; their ``best`` says which epoch was kept.
@@ -80,8 +84,15 @@ def fit(
     )
     for member in members:
         member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
+    _forget_without_best(checkpoint, members)
     resume_from = checkpoint_to_resume(checkpoint)
-    with _quiet_lightning(), _own_random_state(), _plain_batch_errors(training), _interruptible():
+    with (
+        _quiet_lightning(),
+        _own_random_state(),
+        plain_file_errors(folder),
+        _plain_batch_errors(training),
+        _interruptible(),
+    ):
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -107,13 +118,34 @@ def fit(
     for member in members:
         best = member.load_best()
         logger.info(
-            "%s: kept the %s weights of epoch %d, validation mAP %.2f",
+            "%s: kept the %s weights of epoch %d, %s",
             member.name,
             "averaged" if best.weights == "ema" else best.weights,
             best.epoch + 1,
-            100 * best.score,
+            "the last, for no label has a positive in validation"
+            if math.isnan(best.score)
+            else f"validation mAP {100 * best.score:.2f}",
         )
     return Cost(task.seconds, task.images_forward, task.images_backward)
+
+
+def _forget_without_best(checkpoint: Path, members: Sequence[Member]) -> None:
+    """Remove a checkpoint that cannot be gone on from, because weights of a best epoch are gone.
+
+    It goes at once: beside the best weights of a new attempt it would later look whole.
+    """
+    lost = [member.best_file for member in members if not _opens(member.best_file)]
+    if lost and checkpoint.exists():
+        logger.info("%s is missing or damaged, so this training starts over.", lost[0])
+        checkpoint.unlink()
+
+
+def _opens(weights: Path) -> bool:
+    try:
+        with safe_open(weights, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 @contextmanager
@@ -147,13 +179,7 @@ def _plain_batch_errors(training: TrainingConfig) -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
-            smaller = max(1, training.batch_size // 2)
-            accumulate = training.accumulate * -(-training.batch_size // smaller)
-            raise TrainingError(
-                f"Memory ran out with {training.batch_size} pictures in a batch. Try "
-                f"--training.batch_size {smaller} --training.accumulate {accumulate}, which keeps "
-                "the recipe, or --teachers.together false to train one teacher after another."
-            ) from error
+            raise TrainingError(_what_would_fit(training)) from error
         if isinstance(error, ValueError) and "more than 1 value per channel" in text:
             raise TrainingError(
                 "Batch norm cannot learn from a single value, as in a batch of one small picture: "
@@ -166,6 +192,21 @@ def _plain_batch_errors(training: TrainingConfig) -> Iterator[None]:
                 "lower machine.workers or training.batch_size."
             ) from error
         raise
+
+
+def _what_would_fit(training: TrainingConfig) -> str:
+    """Return what to try where memory has run out: the same recipe in smaller batches."""
+    size = training.batch_size
+    ran_out = f"Memory ran out with {size} picture{'s' if size > 1 else ''} in a batch."
+    one_by_one = "--teachers.together false to train one teacher after another"
+    if size == 1:
+        return f"{ran_out} Try a smaller --image.size or --model.backbone, or {one_by_one}."
+    smaller = next(size // factor for factor in range(2, size + 1) if size % factor == 0)
+    accumulate = training.accumulate * (size // smaller)
+    return (
+        f"{ran_out} Try --training.batch_size {smaller} --training.accumulate {accumulate}, which "
+        f"keeps the recipe, or {one_by_one}."
+    )
 
 
 @contextmanager

@@ -5,7 +5,8 @@ V views, N pictures, S strategies, C labels. Teachers are frozen and a view is a
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from torch import Tensor, nn
 from cpsd.config import ImageConfig, MachineConfig
 from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
-from cpsd.errors import ModelError, RunError
+from cpsd.errors import DataError, ModelError, RunError
 from cpsd.files import read_json, write_json, written_whole
 from cpsd.training.members import scaled_pixels
+
+Progress = Callable[[int, int], None]
+"""Is told how many of how many pictures are done."""
 
 CHUNK_SIZE = 4096
 MANIFEST = "manifest.json"
 ROWS = "rows.npy"
+_KEYS = {"labels", "strategies", "num_views", "num_images", "chunk_size", "seed", "rows", "chunks"}
 
 
 class LiveSoftLabels:
@@ -34,20 +39,32 @@ class LiveSoftLabels:
 
     Args:
         ensembles: predictors over all labels by strategy, in the order of the soft labels.
+        num_labels: C.
     """
 
     num_views: int | None = None
 
-    def __init__(self, ensembles: Mapping[str, nn.Module]) -> None:
+    def __init__(self, ensembles: Mapping[str, nn.Module], num_labels: int) -> None:
         self.ensembles = {name: frozen(ensemble) for name, ensemble in ensembles.items()}
         self.strategies = tuple(ensembles)
+        self._num_labels = num_labels
 
     def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
-        """Return the teachers' logits (B, S, C) for ``images`` (B, 3, H, W) in [0, 1]."""
+        """Return the teachers' logits (B, S, C) for ``images`` (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ModelError: a teacher gives more or fewer logits than there are labels.
+        """
+        logits = []
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            logits = [
-                ensemble.to(images.device)(images).float() for ensemble in self.ensembles.values()
-            ]
+            for strategy, ensemble in self.ensembles.items():
+                logits_BC = ensemble.to(images.device)(images).float()
+                if logits_BC.shape != (len(images), self._num_labels):
+                    raise ModelError(
+                        f"The {strategy} teachers give logits of shape {tuple(logits_BC.shape)} "
+                        f"where {(len(images), self._num_labels)} is needed."
+                    )
+                logits.append(logits_BC)
         return torch.stack(logits, dim=1)
 
 
@@ -62,10 +79,12 @@ class SoftLabelStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifest = read_json(folder / MANIFEST)
+        self.folder = folder
+        manifest = _read_manifest(folder)
         self.num_views: int | None = manifest["num_views"]
         self.strategies: tuple[str, ...] = tuple(manifest["strategies"])
         self.labels: tuple[str, ...] = tuple(manifest["labels"])
+        self.seed: int = manifest["seed"]
         self._chunk_size: int = manifest["chunk_size"]
         rows = np.load(_checked(folder, ROWS, manifest["rows"]), allow_pickle=False)
         self._position = {int(row): position for position, row in enumerate(rows)}
@@ -74,6 +93,36 @@ class SoftLabelStore:
             name = _chunk_name(start, self._chunk_size)
             path = _checked(folder, name, manifest["chunks"].get(name))
             self._chunks.append(np.load(path, mmap_mode="r", allow_pickle=False))
+
+    def require(self, records: Records, rows: NDArray[np.intp], *, seed: int) -> None:
+        """Refuse to teach what these are not the soft labels of.
+
+        Args:
+            records: the pictures that a student will learn from.
+            rows: which of them.
+            seed: of the views that it will see.
+
+        Raises:
+            DataError: the labels or the seed are others, or a picture has no soft labels.
+        """
+        if self.labels != records.labels.names:
+            raise DataError(
+                f"The soft labels in {self.folder} are those of {_named(self.labels)}, but the "
+                f"data have {_named(records.labels.names)}. Labels and their order must be the "
+                "same; write the soft labels anew."
+            )
+        if self.seed != seed:
+            raise DataError(
+                f"The soft labels in {self.folder} are of views with seed {self.seed}, but the "
+                f"student would see those of seed {seed}; train with the same seed."
+            )
+        missing = [row for row in rows.tolist() if row not in self._position]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(rows)} pictures have no soft labels in {self.folder}, the "
+                f"first {records.paths[missing[0]]} ({records.origins[missing[0]]}); write the "
+                "soft labels anew."
+            )
 
     def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
         """Return the stored logits (B, S, C) float32 of the pictures ``rows`` in this view."""
@@ -94,6 +143,7 @@ def write_soft_labels(
     machine: MachineConfig,
     device: torch.device,
     chunk_size: int = CHUNK_SIZE,
+    progress: Progress = lambda done, total: None,
 ) -> int:
     """Write the ensembles' logits for every view of every picture in ``rows``.
 
@@ -112,6 +162,7 @@ def write_soft_labels(
         machine: workers and batch size.
         device: where the ensembles run.
         chunk_size: pictures in a file.
+        progress: told after every batch; a picture counts once for each view.
 
     Raises:
         ModelError: a logit too large for float16, or not a number.
@@ -130,15 +181,16 @@ def write_soft_labels(
         "rows": _sha256(folder / ROWS),
     }
     chunks = _finished_chunks(folder, settings)
-    num_forward = 0
+    num_forward = num_done = 0
     frozen_ensembles = [frozen(ensemble).to(device) for ensemble in ensembles.values()]
     for start in range(0, len(rows), chunk_size):
         name = _chunk_name(start, chunk_size)
         path = folder / name
-        if name in chunks and path.exists() and _sha256(path) == chunks[name]:
-            continue
         chunk_rows = rows[start : start + chunk_size]
         keys = [(int(row), view) for view in range(num_views) for row in chunk_rows]
+        if name in chunks and path.exists() and _sha256(path) == chunks[name]:
+            num_done += len(keys)
+            continue
         loader = inference_loader(
             records,
             keys,
@@ -147,7 +199,11 @@ def write_soft_labels(
             seed=seed,
             workers=machine.workers,
         )
-        logits = [_logits(frozen_ensembles, batch.images.to(device)) for batch in loader]
+        logits = []
+        for batch in loader:
+            logits.append(_logits(frozen_ensembles, batch.images.to(device)))
+            num_done += len(logits[-1])
+            progress(num_done, num_views * len(rows))
         shape = (num_views, len(chunk_rows), len(ensembles), len(records.labels))
         with written_whole(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, np.concatenate(logits).reshape(shape))
@@ -155,6 +211,11 @@ def write_soft_labels(
         chunks[name] = _sha256(path)
         write_json(folder / MANIFEST, {**settings, "chunks": chunks})
     return num_forward
+
+
+def uncounted(title: str) -> AbstractContextManager[Progress]:
+    """Return a progress that shows nothing."""
+    return nullcontext(lambda done, total: None)
 
 
 def frozen(predictor: nn.Module) -> nn.Module:
@@ -180,23 +241,40 @@ def _chunk_name(start: int, chunk_size: int) -> str:
     return f"{start // chunk_size:05d}.npy"
 
 
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    return f"{', '.join(labels[:5])}{more}"
+
+
 def _finished_chunks(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     """Return the SHA-256 by name of the chunks that were made with the same settings."""
     if not (folder / MANIFEST).exists():
         return {}
-    manifest = read_json(folder / MANIFEST)
+    manifest = _read_manifest(folder)
     chunks: dict[str, str] = manifest.pop("chunks")
     return chunks if manifest == settings else {}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of ``folder`` says."""
+    manifest = read_json(folder / MANIFEST)
+    missing = _KEYS - set(manifest) if isinstance(manifest, dict) else _KEYS
+    if missing:
+        raise RunError(
+            f"{folder / MANIFEST} is damaged: it has no '{min(missing)}'. {_remedy(folder)}"
+        )
+    return dict(manifest)
+
+
+def _remedy(folder: Path) -> str:
+    return f"Remove the folder {folder} and start the run again to have it made anew."
 
 
 def _checked(folder: Path, name: str, digest: str | None) -> Path:
     """Return the path of a file whose bytes are those of its SHA-256."""
     path = folder / name
     if not path.is_file() or _sha256(path) != digest:
-        raise RunError(
-            f"The soft labels {path} are missing or damaged. Remove the folder {folder} and start "
-            "the run again to have them made anew."
-        )
+        raise RunError(f"The soft labels {path} are missing or damaged. {_remedy(folder)}")
     return path
 
 

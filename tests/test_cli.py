@@ -1,0 +1,164 @@
+"""How the command ends: interrupted, without a reader, on a full disk."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cpsd.cli import EXIT_INTERRUPTED, INTERRUPTED, main
+
+# The verb is given, so that torch need not be imported.
+COMMAND = """
+import os, sys, time, types
+from cpsd import cli
+
+class Slow:
+    def __del__(self):
+        print("working", flush=True)
+        time.sleep(60)
+
+{work}
+
+sys.modules["cpsd.verbs"] = types.SimpleNamespace(VERBS={{"run": work}})
+sys.exit(cli.main(["run"]))
+"""
+WORKS = {
+    "in the midst of work": """
+def work(arguments):
+    print("working", flush=True)
+    time.sleep(60)
+""",
+    "while it tidies up": """
+def work(arguments):
+    try:
+        print("working", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+""",
+    # Where Python drops an exception and goes on.
+    "in a destructor": """
+def work(arguments):
+    slow = Slow()
+    del slow
+    time.sleep(60)
+""",
+    "beside a process that loads pictures": """
+def work(arguments):
+    if os.fork() == 0:
+        time.sleep(1)
+        os._exit(0)
+    print("working", flush=True)
+    time.sleep(60)
+""",
+}
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as the leader of a group of processes, as a terminal does."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def interrupt_twice(process: subprocess.Popen[str], after: str, pause: float) -> str:
+    """Press Ctrl-C twice once a line begins with ``after``; return what standard error says."""
+    assert process.stdout is not None
+    assert any(line.startswith(after) for line in process.stdout)
+    for seconds in (pause, 0.0):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        time.sleep(seconds)
+    _, errors = process.communicate(timeout=60)
+    return errors
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+@pytest.mark.parametrize("moment", WORKS)
+def test_two_interrupts_end_with_one_sentence(moment: str, pause: float) -> None:
+    begun = time.monotonic()
+    with started([sys.executable, "-c", COMMAND.format(work=WORKS[moment])]) as process:
+        assert interrupt_twice(process, "working", pause) == INTERRUPTED
+    assert process.returncode == EXIT_INTERRUPTED
+    assert time.monotonic() - begun < 50, "it did not wait for what takes a minute"
+
+
+def test_a_run_that_was_interrupted_twice_goes_on(
+    finished: Path, quick: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    for name in ("student", "evaluation"):
+        shutil.rmtree(run / name)
+        (run / ".stages" / f"{name}.json").unlink()
+    code = "import sys; from cpsd.cli import main; sys.exit(main())"
+    with started([sys.executable, "-c", code, "run", *quick, str(run)]) as process:
+        assert interrupt_twice(process, "student", 0.05) == INTERRUPTED
+    assert process.returncode == EXIT_INTERRUPTED
+    assert not (run / "student").exists()
+    assert main(["run", *quick, str(run)]) == 0
+    for name in ("student/model.safetensors", "evaluation/test.json"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_the_callers_handler_of_interrupts_is_left_alone(tmp_path: Path) -> None:
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    assert main(["run", str(tmp_path / "no.csv")]) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    assert sys.unraisablehook is hook
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_cannot_be_written_is_a_sentence(buffered: str) -> None:
+    work = "def work(arguments):\n    print('scores')\n    return 0\n"
+    with FULL.open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", COMMAND.format(work=work)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )
+    assert result.returncode == 2
+    assert result.stderr.startswith("cpsd: Cannot write ")
+    assert "output: the disk is full. " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    work = "def work(arguments):\n    print('scores\\n' * 100_000)\n    return 0\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(work=work)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "scores\n"
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
