@@ -10,6 +10,7 @@ LAYERS = (
     "errors",
     "files",
     "seeds",
+    "memory",
     "model_config",
     "config",
     "run",
@@ -95,7 +96,7 @@ def test_imports_point_to_earlier_layers(path: Path) -> None:
     ("layer", "others"),
     [
         ("run", {"errors", "files"}),
-        ("evaluation", {"config", "errors", "files", "labels"}),
+        ("evaluation", {"config", "errors", "files", "labels", "memory"}),
         ("losses", {"config", "labels", "losses"}),
         ("report", {"training", "data", "report"}),
         ("cli", {"arguments", "errors", "files", "verbs"}),

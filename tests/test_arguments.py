@@ -157,7 +157,7 @@ def test_a_bad_value_is_refused_by_key_and_value(
             "Did you mean 'backbone'?",
         ),
         ("run --training 5", "training is 5; --training takes '{name: value}'."),
-        ("predict a b --threshold x", "threshold is 'x'; a number is needed."),
+        ("predict a b --threshold x", "threshold is 'x'; a number or null is needed."),
         ("predict a b --format xml", "--format is 'xml'; one of table, csv, jsonl is needed."),
         ("predict a b --formt csv", "There is no setting 'formt'. Did you mean 'format'?"),
         ("predict a", "cpsd predict needs 'pictures'; see cpsd predict --help."),
@@ -234,6 +234,17 @@ def test_print_config_shows_the_settings_and_ends_well(capsys: pytest.CaptureFix
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["training"]["epochs"] == 3
     assert printed["model"]["backbone"] == parsed_run("--config", "demo").model.backbone
+
+
+def test_printed_settings_are_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["photos/labels.csv", "--config", "demo", "--partition.parts", "3"]
+    with pytest.raises(SystemExit):
+        parse(["run", *argv, "--print_config"])
+    recipe = tmp_path / "printed.yaml"
+    recipe.write_text(capsys.readouterr().out)
+    again = parsed_run("--config", str(recipe))
+    assert again == parsed_run(*argv)
+    assert again.data.table == "photos/labels.csv"
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,28 @@ def test_a_stage_begun_under_other_settings_is_refused_too(tmp_path: Path) -> No
     assert work.found == [[], []]  # nothing of the other settings is gone on from
 
 
+def test_a_stage_that_failed_before_it_kept_anything_starts_anew(tmp_path: Path) -> None:
+    # As when the weights file was not there, and the user does what the message says.
+    directory, work = RunDirectory(tmp_path), Work("metrics.csv", "model.txt")
+    work.killed_after = "metrics.csv"
+    with pytest.raises(Killed):
+        run_all(directory, work.stage())
+    work.killed_after = None
+    assert run_all(directory, work.stage(fingerprint="f2")) == [("student", StageState.NEW)]
+    assert work.found == [[], []]  # and nothing of the first attempt is left
+
+
+def test_an_earlier_goal_does_not_rewrite_the_settings_of_later_results(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    teachers, student = Work("teachers.txt"), Work("student.txt")
+    run_all(directory, teachers.stage("teachers"), student.stage("student"))
+    before = (tmp_path / "config.yaml").read_bytes()
+    changed = [teachers.stage("teachers"), student.stage("student", "f2")]
+    with pytest.raises(RunError, match="already holds: student"):
+        run_all(directory, *changed, until=1)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+
+
 def test_redo_replaces_changed_results_alone(tmp_path: Path) -> None:
     directory, graph = RunDirectory(tmp_path), Work("graph.txt")
     old = Stage("student", "f1", ("student",), Work("student/old.txt"))
@@ -206,9 +228,9 @@ def test_redo_replaces_changed_results_alone(tmp_path: Path) -> None:
 
 
 def test_a_failed_redo_leaves_no_mark_of_the_old_result(tmp_path: Path) -> None:
-    directory, work = RunDirectory(tmp_path), Work("a.txt", "b.txt")
+    directory, work = RunDirectory(tmp_path), Work("a.npy", "b.npy")
     run_all(directory, work.stage())
-    work.killed_after = "a.txt"
+    work.killed_after = "a.npy"
     with pytest.raises(Killed):
         run_all(directory, work.stage(fingerprint="f2"), redo=True)
     assert directory.state(work.stage()) is StageState.CHANGED

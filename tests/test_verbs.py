@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from rich.console import Console
 
@@ -60,6 +61,43 @@ def test_evaluate_on_the_same_pictures_gives_the_runs_scores(
     np.testing.assert_allclose(
         read_predictions(out / "test.parquet").logits, before.logits, atol=1e-5
     )
+
+
+def test_evaluate_calls_splits_as_a_run_does(
+    finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(digits.read_text().replace(",validation", ",val"))
+    scores = [str(finished), str(renamed), "--data.root", str(digits.parent), "--out"]
+    quickly = ["--machine.workers", "0"]
+    named = ["--data.test_split", "val", "--split", "test"]
+    assert main(["evaluate", *scores, str(tmp_path / "as-test"), *named, *quickly]) == 0
+    assert main(["evaluate", *scores, str(tmp_path), "--split", "validation", *quickly]) == 0
+    as_test = json.loads((tmp_path / "as-test/test.json").read_text())["predictors"]
+    as_validation = json.loads((tmp_path / "validation.json").read_text())["predictors"]
+    assert as_test == as_validation
+    assert as_test["student"]["num_images"] == 40
+    capsys.readouterr()
+    assert main(["evaluate", *scores, str(tmp_path), "--data.test_split", "vla"]) == 2
+    assert "Did you mean 'val'?" in said(capsys)
+
+
+def test_evaluate_scores_as_the_run_did_unless_told(
+    finished: Path, digits: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["evaluation"] = {"threshold": 0.25, "top_k": 2}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["evaluate", str(run), str(digits), "--split", "test", "--machine.workers", "0"]
+    assert main([*arguments, "--out", str(tmp_path / "own")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "told"), "--threshold", "0.75"]) == 0
+    scored = {
+        name: json.loads((tmp_path / name / "test.json").read_text())["predictors"]["student"]
+        for name in ("own", "told")
+    }
+    assert (scored["own"]["threshold"], scored["own"]["top_k"]) == (0.25, 2)
+    assert (scored["told"]["threshold"], scored["told"]["top_k"]) == (0.75, 2)
 
 
 def test_evaluate_overwrites_nothing(
@@ -150,8 +188,9 @@ def test_predict_refuses_an_unknown_predictor_with_the_nearest(
 def test_data_check_accounts_for_a_good_table(
     digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["data", "check", str(digits)]) in (0, 1)
-    assert "200 rows" in capsys.readouterr().out
+    assert main(["data", "check", str(digits)]) == 0
+    assert "200 rows" in (out := capsys.readouterr().out)
+    assert "Nothing is wrong." in out
 
 
 def test_data_check_shows_its_progress_in_a_terminal_only(

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import resources
@@ -22,6 +23,7 @@ RUN_VERBS = {
     "train": "partition, then train the baseline and the sub-task teachers",
     "distill": "train, then store the soft labels and distil the student",
 }
+PRINT_CONFIG = "--print_config"
 VERBS = (*RUN_VERBS, "evaluate", "predict", "import", "data check", "data demo")
 RECIPES = resources.files("cpsd") / "recipes"
 
@@ -34,6 +36,9 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
         SystemExit: help or the printed configuration was asked for.
     """
     parser = _parser()
+    asks_for_settings = PRINT_CONFIG in argv and _verb_in(argv) in RUN_VERBS
+    if asks_for_settings:
+        argv = [token for token in argv if token != PRINT_CONFIG]
     try:
         namespace = parser.parse_args(_normalized(argv))
         if namespace.verb is None:
@@ -44,6 +49,10 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
         verb = _verb_in(argv)
         raise ConfigError(in_words(str(error), verb, _options_of(verb))) from error
     verb, arguments = namespace.verb, whole[namespace.verb]
+    if asks_for_settings:
+        # As a recipe that --config takes: the parser's own form has the table beside the data.
+        sys.stdout.write(dump(run_config(arguments)))
+        raise SystemExit(0)
     if verb == "data":
         if arguments.action is None:
             raise ConfigError("Say what to do with the data: cpsd data check, or cpsd data demo.")
@@ -159,8 +168,18 @@ def _evaluate_parser() -> ArgumentParser:
     )
     parser.add_argument("--split", type=str | None, default=None, help="only this split of it")
     parser.add_argument("--out", type=str | None, default=None, help="folder for scores")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability to predict from")
-    parser.add_argument("--top-k", type=int, default=3, help="labels a picture in the top-k scores")
+    parser.add_argument(
+        "--threshold",
+        type=float | None,
+        default=None,
+        help="probability to predict from; by default the run's",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int | None,
+        default=None,
+        help="labels a picture in the top-k scores; by default the run's",
+    )
     parser.add_class_arguments(DataConfig, "data")
     return parser
 
@@ -170,7 +189,12 @@ def _predict_parser() -> ArgumentParser:
     _add_model_arguments(parser)
     parser.add_argument("pictures", nargs="+", type=str, help="pictures, and folders of pictures")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability to predict from")
+    parser.add_argument(
+        "--threshold",
+        type=float | None,
+        default=None,
+        help="probability to predict from; by default the run's",
+    )
     return parser
 
 

@@ -1,6 +1,7 @@
 """Fingerprints: what a stage's result depends on, as one hash."""
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -31,3 +32,12 @@ def file_digest(name: str | None) -> str | None:
         return name
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def source_digest(factory: str | None) -> str | None:
+    """Return the hash of the file that a factory ``package.module:function`` stands in.
+
+    Other files that this one imports are not looked at.
+    """
+    module = None if factory is None else importlib.util.find_spec(factory.partition(":")[0])
+    return None if module is None else file_digest(module.origin)

@@ -244,6 +244,11 @@ def _fit(
         with tempfile.TemporaryDirectory(prefix="cpsd-") as name:
             place = Place("predictor", Path(name), Path(name) / "last.ckpt")
             return _fit(predictor, records, config, rows, columns, soft_labels, place, callbacks)
+    device = device_of(config)
+    if config.training.precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError(
+            "training.precision is '16-mixed', which needs a GPU; on a CPU, take 32 or bf16-mixed."
+        )
     members = members_of(predictor, columns, name=place.name, folder=place.folder)
     training = training_loader(
         records,
@@ -281,7 +286,7 @@ def _fit(
             folder=place.folder,
             checkpoint=place.checkpoint,
             soft_labels=soft_labels,
-            accelerator=device_of(config).type,
+            accelerator=device.type,
             callbacks=callbacks,
         )
     best = []

@@ -20,7 +20,7 @@ from torch import nn
 
 from cpsd import given_models, method
 from cpsd.config import RunConfig
-from cpsd.data.records import TRAIN, Records
+from cpsd.data.records import TRAIN, VALIDATION, Records
 from cpsd.evaluation.predictions import Predictions, write_predictions
 from cpsd.evaluation.scoreboard import (
     BASELINE,
@@ -31,7 +31,7 @@ from cpsd.evaluation.scoreboard import (
     together,
 )
 from cpsd.files import write_json, write_text
-from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint
+from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint, source_digest
 from cpsd.graph import LabelGraph
 from cpsd.losses.objective import strategy_shares
 from cpsd.method import Place, student_config, teacher_config
@@ -84,11 +84,15 @@ class Pipeline:
     def stages(self) -> list[Stage]:
         """Return all stages in order; a fingerprint covers everything a result depends on."""
         config, strategies = self.config, self.config.partition.strategies
+        # Trainings read no test picture, so a change there does not touch what was learned.
+        seen = [self.records.indices(split) for split in (TRAIN, VALIDATION)]
+        learned = data_fingerprint(self.records.select(np.sort(np.concatenate(seen))))
         data = data_fingerprint(self.records)
         files = [file_digest(config.model.weights), file_digest(config.model.label_embeddings)]
+        files.append(source_digest(config.model.factory))
         network = [config.image, config.model, files, config.loss]
         graph = fingerprint("label graph", data)
-        baseline = fingerprint(BASELINE, data, config.seed, network, config.training)
+        baseline = fingerprint(BASELINE, learned, config.seed, network, config.training)
         stages = [
             Stage(
                 "label-graph",
@@ -101,7 +105,7 @@ class Pipeline:
         for strategy in strategies:
             settings = [replace(config.partition, strategies=(strategy,)), config.seed]
             given = given_models.teacher_digests(config, strategy, self.records.labels)
-            partition = fingerprint("partition", graph, [*settings, *given])
+            partition = fingerprint("partition", learned, [*settings, *given])
             stages.append(
                 Stage(
                     f"partitions/{strategy}",
@@ -114,7 +118,7 @@ class Pipeline:
                 Stage(
                     ensemble_name(strategy),
                     fingerprint(
-                        TEACHERS, data, partition, network, teacher_config(config).training
+                        TEACHERS, learned, partition, network, teacher_config(config).training
                     ),
                     (ensemble_name(strategy),),
                     partial(self._teachers, strategy=strategy),
@@ -132,7 +136,7 @@ class Pipeline:
             Stage(STUDENT, student, (STUDENT,), self._student),
             Stage(
                 "evaluation",
-                fingerprint("evaluation", baseline, student, config.evaluation),
+                fingerprint("evaluation", data, baseline, student, config.evaluation),
                 ("evaluation",),
                 self._evaluation,
             ),
@@ -236,12 +240,13 @@ class Pipeline:
 
     def _soft_labels(self, folder: Path) -> Cost:
         ensembles = {strategy: self.ensemble(strategy) for strategy in self._strategies()}
+        rows = self.records.indices(TRAIN).tolist()
         with method.computing_threads(self.config), self.counting("soft-labels") as progress:
-            num_pictures = write_soft_labels(
+            write_soft_labels(
                 folder / "soft_labels",
                 ensembles,
                 self.records,
-                self.records.indices(TRAIN).tolist(),
+                rows,
                 image=self.config.image,
                 num_views=self._num_views(),
                 seed=self.config.seed,
@@ -249,9 +254,9 @@ class Pipeline:
                 device=method.device_of(self.config),
                 progress=progress,
             )
-        # Strategies have the same pictures, but given teachers may be of more parts or fewer.
+        # All of it, whatever an earlier attempt has done of it.
         num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
-        return Cost(images_forward=num_pictures // len(ensembles) * num_teachers)
+        return Cost(images_forward=len(rows) * self._num_views() * num_teachers)
 
     def _student(self, folder: Path) -> Cost:
         network, model = self._untrained_student()

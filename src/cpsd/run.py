@@ -32,6 +32,8 @@ from cpsd.files import plain_file_errors, read_json, write_json, write_text
 
 MARKS = ".stages"
 PARTIAL = ".partial"
+WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
+"""Suffixes of files in an unfinished stage that took time to make."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,15 @@ class RunDirectory:
                     return StageState.CHANGED
                 if all((self.path / output).exists() for output in stage.outputs):
                     return StageState.DONE
-            begun = self._partial(stage.name) / "fingerprint"
-            if begun.exists():
-                same = begun.read_bytes() == stage.fingerprint.encode()
-                return StageState.STARTED if same else StageState.CHANGED
-        return StageState.NEW
+            folder = self._partial(stage.name)
+            begun = folder / "fingerprint"
+            if not begun.exists():
+                return StageState.NEW
+            if begun.read_bytes() == stage.fingerprint.encode():
+                return StageState.STARTED
+            # A stage that failed before it kept anything, as with a setting that is mended now.
+            kept = any(path.suffix in WORTH_KEEPING for path in folder.rglob("*"))
+            return StageState.CHANGED if kept else StageState.NEW
 
     def perform(self, stage: Stage) -> Cost:
         """Do ``stage``, or go on with it, and put its outputs and its completion mark in place.
@@ -159,8 +165,10 @@ class RunDirectory:
 
     def _perform(self, stage: Stage) -> Cost:
         folder = self._partial(stage.name)
-        if self.state(stage) is StageState.CHANGED:
+        state = self.state(stage)
+        if state in (StageState.CHANGED, StageState.NEW):
             shutil.rmtree(folder, ignore_errors=True)
+        if state is StageState.CHANGED:
             self._mark(stage.name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "fingerprint", stage.fingerprint)
@@ -290,13 +298,15 @@ def execute(
     Raises:
         RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
     """
-    wanted = stages[:until]
-    changed = [stage.name for stage in wanted if directory.state(stage) is StageState.CHANGED]
+    # Later stages too: config.yaml must not say what results that stay there were not made with.
+    changed = [stage.name for stage in stages if directory.state(stage) is StageState.CHANGED]
     if changed and not redo:
         raise RunError(
-            f"Settings have changed for what {directory.path} already holds: {', '.join(changed)}. "
-            "Say --redo to do these again (their results are replaced), or choose another --out."
+            f"Settings or data have changed for what {directory.path} already holds: "
+            f"{', '.join(changed)}. Say --redo to do these again (their results are replaced), or "
+            "choose another --out."
         )
+    wanted = stages[:until]
     write_text(directory.path / "config.yaml", config)
     for stage in wanted:
         state = directory.state(stage)

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from torch import nn
 
-from cpsd.config import ImageConfig, MachineConfig, RunConfig
+from cpsd.config import EvaluationConfig, ImageConfig, MachineConfig, RunConfig
 from cpsd.data.images import find_pictures, read_image
 from cpsd.data.records import UNASSIGNED, Records
 from cpsd.errors import DataError, ModelError, RunError, did_you_mean
@@ -119,6 +119,22 @@ def save_trained(
         },
     )
     save_model(folder, network, card)
+
+
+def run_evaluation(path: Path) -> EvaluationConfig:
+    """Return how the run at ``path`` is scored; the defaults for the folder of a model.
+
+    Raises:
+        RunError: the run's settings cannot be read.
+    """
+    file = path / "config.yaml"
+    if not file.is_file():
+        return EvaluationConfig()
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))["evaluation"]
+        return EvaluationConfig(**settings)
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise RunError(f"{file} does not say how the run is scored ({error}).") from error
 
 
 def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:

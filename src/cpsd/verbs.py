@@ -17,6 +17,7 @@ from cpsd.config import EvaluationConfig, RunConfig
 from cpsd.data.check import CheckReport, check_data
 from cpsd.data.digits import write_digits
 from cpsd.data.sources import load_records, read_records
+from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
 from cpsd.evaluation.predictions import Predictions, write_predictions
 from cpsd.evaluation.scoreboard import score
@@ -38,7 +39,13 @@ from cpsd.report.tables import (
 )
 from cpsd.run import RunDirectory, Stage, StageState, execute
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
-from cpsd.trained import Trained, load_trained, pictures_as_records, readable_pictures
+from cpsd.trained import (
+    Trained,
+    load_trained,
+    pictures_as_records,
+    readable_pictures,
+    run_evaluation,
+)
 
 EXIT_OK = 0
 EXIT_WRONG = 1
@@ -152,6 +159,13 @@ def _trained(arguments: Namespace) -> Trained:
     return load_trained(Path(arguments.run), arguments.predictor, make_model=make_model)
 
 
+def _evaluation_settings(arguments: Namespace) -> EvaluationConfig:
+    """Return how to score and to predict: as asked for, otherwise as the run did."""
+    settings = run_evaluation(Path(arguments.run))
+    asked = {"threshold": arguments.threshold, "top_k": arguments.get("top_k")}
+    return dataclasses.replace(settings, **{k: v for k, v in asked.items() if v is not None})
+
+
 def _evaluate(arguments: Namespace) -> int:
     """Show a run's scores, or score one of its predictors on other data."""
     run = Path(arguments.run)
@@ -166,16 +180,18 @@ def _evaluate(arguments: Namespace) -> int:
             )
         _show_run(run)
         return 0
+    settings = _evaluation_settings(arguments)
     trained, name = _trained(arguments), arguments.predictor
     records, notices = read_records(data, labels=trained.labels)
     _say(notices)
+    # Splits are called as in a run, but one that is none there is nothing wrong here.
+    records, _ = name_splits(records, data.test_split)
     split = arguments.split or "all"
     rows = np.arange(len(records)) if split == "all" else records.indices(split)
     if len(rows) == 0:
         known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
-        raise DataError(f"There is no picture in the split '{split}'; the data names {known}.")
+        raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
     logits_NC = predict(trained.predictor, records, rows, trained.config(arguments.machine))
-    settings = EvaluationConfig(threshold=arguments.threshold, top_k=arguments.top_k)
     board = score({name: logits_NC}, records.targets[rows], records.labels, settings)
     board_json = {"split": split, **board.to_json()}
     console.print(score_table({split: board_json}))
@@ -195,7 +211,7 @@ def _evaluate(arguments: Namespace) -> int:
 
 def _predict(arguments: Namespace) -> int:
     """Predict the labels of pictures; unreadable ones are named and the others predicted."""
-    EvaluationConfig(threshold=arguments.threshold)
+    threshold = _evaluation_settings(arguments).threshold
     trained = _trained(arguments)
     paths, faults = readable_pictures([Path(name) for name in arguments.pictures])
     for fault in faults:
@@ -206,10 +222,10 @@ def _predict(arguments: Namespace) -> int:
         logits_NC = predict(trained.predictor, records, rows, trained.config(arguments.machine))
         probabilities_NC = 1 / (1 + np.exp(-logits_NC.astype(np.float64)))
         if arguments.format == "table":
-            show_table(console, records, probabilities_NC, arguments.threshold)
+            show_table(console, records, probabilities_NC, threshold)
         else:
             text = {"csv": as_csv, "jsonl": as_json_lines}[arguments.format]
-            sys.stdout.write(text(records, probabilities_NC, arguments.threshold))
+            sys.stdout.write(text(records, probabilities_NC, threshold))
     return EXIT_USER_ERROR if faults else 0
 
 

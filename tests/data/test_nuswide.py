@@ -63,7 +63,6 @@ def test_bad_values_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "Concepts81.txt",
         "ImageList/TestImagelist.txt",
         "TrainTestLabels/Labels_airport_Test.txt",
     ],
@@ -71,6 +70,16 @@ def test_bad_values_are_named(tmp_path: Path) -> None:
 def test_files_that_are_not_there_are_named(tmp_path: Path, name: str) -> None:
     (write(tmp_path) / name).unlink()
     with pytest.raises(DataError, match=Path(name).name.replace(".", r"\.")):
+        read_nuswide(tmp_path, DataConfig())
+
+
+def test_without_a_concept_list_the_label_files_name_the_labels(tmp_path: Path) -> None:
+    whole = read_nuswide(write(tmp_path), DataConfig())
+    (tmp_path / "Concepts81.txt").unlink()
+    assert read_nuswide(tmp_path, DataConfig()).fingerprint() == whole.fingerprint()
+    for file in (tmp_path / "TrainTestLabels").glob("*_Train.txt"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"has no file Labels_<label>_Train\.txt"):
         read_nuswide(tmp_path, DataConfig())
 
 

@@ -161,7 +161,7 @@ def test_nothing_to_read_is_refused(config: DataConfig, named: str) -> None:
 def test_every_format_is_dispatched(tmp_path: Path, kind: str) -> None:
     config = DataConfig(root=str(tmp_path), format=kind)  # type: ignore[arg-type]
     with pytest.raises(
-        DataError, match={"coco": "instances", "voc": "ImageSets"}.get(kind, "Concepts81")
+        DataError, match={"coco": "instances", "voc": "ImageSets"}.get(kind, "TrainTestLabels")
     ):
         open_source(config)
 

@@ -9,6 +9,7 @@ from cpsd.models.classifier import Classifier
 from cpsd.models.heads.ctran import CTranHead
 from cpsd.models.known_labels import (
     ToldPredictor,
+    still_to_follow,
     still_to_learn,
     takes_known_labels,
     told_labels,
@@ -45,6 +46,17 @@ def test_what_was_told_is_nothing_to_learn_from() -> None:
     assert left.tolist() == [[-1, 0, -1, 1, -1], [0, 0, 1, -1, 1]]
     assert still_to_learn(TARGETS, ()) is TARGETS
     assert TARGETS[0, 0] == 1
+
+
+def test_of_told_labels_there_is_nothing_to_follow() -> None:
+    told = torch.tensor([[1, -1, -1, -1, 0], [-1, -1, -1, -1, -1]], dtype=torch.int8)
+    logits = torch.arange(10.0, requires_grad=True).view(2, 5)
+    soft_labels = torch.full((2, 2, 5), 7.0)
+    left = still_to_follow(soft_labels, logits, (told,))
+    assert left[0].tolist() == [[0, 7, 7, 7, 4]] * 2
+    assert left[1].tolist() == [[7] * 5] * 2
+    assert not left.requires_grad
+    assert still_to_follow(soft_labels, logits, ()) is soft_labels
 
 
 def test_a_told_predictor_tells_every_picture_the_same() -> None:

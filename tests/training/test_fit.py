@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import tiny
 from cpsd.data.loading import Batch, EpochSampler
 from cpsd.data.records import TRAIN, Records
-from cpsd.errors import TrainingError
+from cpsd.errors import ConfigError, TrainingError
 from cpsd.labels import UNKNOWN
 from cpsd.method import Fitted, distill, fit
 from cpsd.models.classifier import Classifier, Normalization
@@ -35,6 +35,30 @@ def test_teachers_trained_together_equal_teachers_trained_one_by_one(records: Re
         assert single.best[0].weights == fitted.best[index].weights
         assert single.best[0].score == pytest.approx(fitted.best[index].score, abs=1e-6)
     tiny.assert_close(tiny.weights(together), tiny.weights(alone))
+
+
+def test_so_they_are_in_mixed_precision(records: Records) -> None:
+    config = tiny.settings(epochs=2, clip_norm=0.05)
+    config = replace(config, training=replace(config.training, precision="bf16-mixed"))
+    together, alone = tiny.ensemble(), tiny.ensemble()
+    fit(together, records, config)
+    for index, part in enumerate(tiny.PARTITION.parts):
+        fit(alone.teachers[index], records, config, part=part)
+    tiny.assert_close(tiny.weights(together), tiny.weights(alone))
+    exact = tiny.ensemble()
+    fit(exact, records, tiny.settings(epochs=2, clip_norm=0.05))
+    assert not torch.equal(weight(exact.teachers[0]), weight(together.teachers[0]))
+
+
+def test_half_precision_on_a_cpu_is_refused(records: Records) -> None:
+    config = tiny.settings()
+    config = replace(
+        config,
+        training=replace(config.training, precision="16-mixed"),
+        machine=replace(config.machine, accelerator="cpu"),
+    )
+    with pytest.raises(ConfigError, match="16-mixed', which needs a GPU"):
+        fit(tiny.network(), records, config)
 
 
 def test_clipping_changes_the_result(records: Records) -> None:

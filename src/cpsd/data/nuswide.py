@@ -45,11 +45,8 @@ def nuswide_source(root: str | Path, config: DataConfig) -> Source:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"There is no folder {root}; set data.root to the NUS-WIDE folder.")
-    concepts = _first(root, ("Concepts81.txt", "ConceptsList/Concepts81.txt"))
-    listed = read_label_list(str(concepts))
-    assert listed is not None, "a file was named"
-    labels: LabelSpace = listed
     folder = _first(root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))
+    labels = _labels(root, folder)
     pictures = next((name for name in ("Flickr", "images") if (root / name).is_dir()), "")
     lists = {part: root / "ImageList" / f"{part}Imagelist.txt" for part in _SPLITS}
     names = {part: _lines(path) for part, path in lists.items()}
@@ -65,6 +62,18 @@ def nuswide_source(root: str | Path, config: DataConfig) -> Source:
                 yield _row(name, origin, split, pictures, targets[part][i], labels)
 
     return Source(str(root), root, rows(), labels.names)
+
+
+def _labels(root: Path, folder: Path) -> LabelSpace:
+    """Return the labels that the concept list names, or else the files of the labels."""
+    for concepts in (root / "Concepts81.txt", root / "ConceptsList" / "Concepts81.txt"):
+        if concepts.is_file() and (listed := read_label_list(str(concepts))) is not None:
+            return listed
+    beginning, end = "Labels_", "_Train.txt"
+    names = sorted(path.name for path in folder.glob(f"{beginning}*{end}"))
+    if not names:
+        raise DataError(f"{folder} has no file {beginning}<label>{end}; set data.root.")
+    return LabelSpace(tuple(name[len(beginning) : -len(end)] for name in names))
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path:

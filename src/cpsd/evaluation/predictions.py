@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from cpsd.errors import ModelError, RunError
 from cpsd.files import written_whole
 from cpsd.labels import LabelSpace, Targets
+from cpsd.memory import plain_inference_memory
 
 Rows = NDArray[np.intp]
 Logits = NDArray[np.float32]
@@ -240,7 +241,8 @@ def _predict_batch(
     if batch.images.dtype != torch.uint8:
         raise ValueError(f"Pictures must be uint8, not {batch.images.dtype}.")
     images_BCHW = batch.images.to(device, non_blocking=True).float().div_(255)
-    logits_BC = predictor(images_BCHW)
+    with plain_inference_memory(len(images_BCHW)):
+        logits_BC = predictor(images_BCHW)
     if logits_BC.ndim != 2 or len(logits_BC) != len(images_BCHW):
         raise ModelError(
             f"The model returned shape {tuple(logits_BC.shape)} for {len(images_BCHW)} pictures; "

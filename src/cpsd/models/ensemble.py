@@ -56,7 +56,7 @@ class TeacherEnsemble(nn.Module):
         part_logits = []
         for part, teacher in enumerate(self.teachers):
             logits_BP: Tensor = teacher(images_B3HW)
-            needed = (len(images_B3HW), len(self.partition.parts[part]))
+            needed = (images_B3HW.shape[0], len(self.partition.parts[part]))
             if logits_BP.shape != needed:
                 raise ModelError(
                     f"The teacher of {describe_part(self.partition, part)} gives logits of shape "

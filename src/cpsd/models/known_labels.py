@@ -39,6 +39,18 @@ def still_to_learn(targets_BC: Tensor, told: tuple[Tensor, ...]) -> Tensor:
     return targets_BC
 
 
+def still_to_follow(soft_labels_BSC: Tensor, logits_BC: Tensor, told: tuple[Tensor, ...]) -> Tensor:
+    """Return the soft labels with the student's own logits where it was told the label.
+
+    Its teachers were not, so that there they have nothing to teach; the distillation is 0 there.
+    """
+    for told_BC in told:
+        is_told_B1C = (told_BC != UNKNOWN)[:, None]
+        own_B1C = logits_BC.detach()[:, None].to(soft_labels_BSC.dtype)
+        soft_labels_BSC = torch.where(is_told_B1C, own_B1C, soft_labels_BSC)
+    return soft_labels_BSC
+
+
 class ToldPredictor(nn.Module):
     """A predictor of pictures of which some labels are known, the same for all of them.
 
@@ -70,6 +82,8 @@ class ToldPredictor(nn.Module):
             )
         if both := set(present) & set(absent):
             raise ModelError(f"The label '{min(both)}' cannot be present and absent at once.")
+        if len(labels) != cast(Classifier, network).head.num_labels:
+            raise ModelError(f"The model has other labels than the {len(labels)} given ones.")
         self.network = network
         known = torch.full((1, len(labels)), UNKNOWN)
         for names, state in ((present, PRESENT), (absent, ABSENT)):

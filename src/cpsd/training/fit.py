@@ -20,6 +20,7 @@ from cpsd.data.loading import Batch
 from cpsd.errors import TrainingError
 from cpsd.files import plain_file_errors
 from cpsd.losses.objective import Objective
+from cpsd.memory import is_out_of_memory
 from cpsd.run import Cost
 from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
 from cpsd.training.members import Member, Scorer
@@ -84,13 +85,12 @@ def fit(
     )
     for member in members:
         member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
-    _forget_without_best(checkpoint, members)
-    resume_from = checkpoint_to_resume(checkpoint)
+    resume_from = _where_to_resume(checkpoint, members)
     with (
         _quiet_lightning(),
         _own_random_state(),
         plain_file_errors(folder),
-        _plain_batch_errors(training),
+        _plain_batch_errors(training, len(members)),
         _interruptible(),
     ):
         trainer = lightning.Trainer(
@@ -129,15 +129,19 @@ def fit(
     return Cost(task.seconds, task.images_forward, task.images_backward)
 
 
-def _forget_without_best(checkpoint: Path, members: Sequence[Member]) -> None:
-    """Remove a checkpoint that cannot be gone on from, because weights of a best epoch are gone.
+def _where_to_resume(checkpoint: Path, members: Sequence[Member]) -> Path | None:
+    """Return the checkpoint to go on from, None to start over.
 
-    It goes at once: beside the best weights of a new attempt it would later look whole.
+    A checkpoint without the weights of the best epochs so far is of no use. It is removed at once:
+    beside the best weights of a new attempt it would later look whole.
     """
+    found = checkpoint_to_resume(checkpoint)
     lost = [member.best_file for member in members if not _opens(member.best_file)]
-    if lost and checkpoint.exists():
-        logger.info("%s is missing or damaged, so this training starts over.", lost[0])
-        checkpoint.unlink()
+    if found is None or not lost:
+        return found
+    logger.info("%s is missing or damaged, so this training starts over.", lost[0])
+    checkpoint.unlink()
+    return None
 
 
 def _opens(weights: Path) -> bool:
@@ -172,14 +176,14 @@ def _own_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_batch_errors(training: TrainingConfig) -> Iterator[None]:
+def _plain_batch_errors(training: TrainingConfig, num_members: int) -> Iterator[None]:
     """Say what would do when memory has run out or a batch is too small."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
-            raise TrainingError(_what_would_fit(training)) from error
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise TrainingError(_what_would_fit(training, num_members)) from error
         if isinstance(error, ValueError) and "more than 1 value per channel" in text:
             raise TrainingError(
                 "Batch norm cannot learn from a single value, as in a batch of one small picture: "
@@ -194,18 +198,19 @@ def _plain_batch_errors(training: TrainingConfig) -> Iterator[None]:
         raise
 
 
-def _what_would_fit(training: TrainingConfig) -> str:
+def _what_would_fit(training: TrainingConfig, num_members: int) -> str:
     """Return what to try where memory has run out: the same recipe in smaller batches."""
     size = training.batch_size
     ran_out = f"Memory ran out with {size} picture{'s' if size > 1 else ''} in a batch."
-    one_by_one = "--teachers.together false to train one teacher after another"
+    several = num_members > 1
+    others = ", or --teachers.together false to train one teacher after another" if several else ""
     if size == 1:
-        return f"{ran_out} Try a smaller --image.size or --model.backbone, or {one_by_one}."
+        return f"{ran_out} Try a smaller --image.size or --model.backbone{others}."
     smaller = next(size // factor for factor in range(2, size + 1) if size % factor == 0)
     accumulate = training.accumulate * (size // smaller)
     return (
         f"{ran_out} Try --training.batch_size {smaller} --training.accumulate {accumulate}, which "
-        f"keeps the recipe, or {one_by_one}."
+        f"keeps the recipe{others}."
     )
 
 

@@ -20,6 +20,7 @@ from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
 from cpsd.errors import DataError, ModelError, RunError
 from cpsd.files import read_json, write_json, written_whole
+from cpsd.memory import plain_inference_memory
 from cpsd.training.members import scaled_pixels
 
 Progress = Callable[[int, int], None]
@@ -201,7 +202,8 @@ def write_soft_labels(
         )
         logits = []
         for batch in loader:
-            logits.append(_logits(frozen_ensembles, batch.images.to(device)))
+            with plain_inference_memory(len(batch.images)):
+                logits.append(_logits(frozen_ensembles, batch.images.to(device)))
             num_done += len(logits[-1])
             progress(num_done, num_views * len(rows))
         shape = (num_views, len(chunk_rows), len(ensembles), len(records.labels))

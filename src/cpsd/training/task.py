@@ -20,8 +20,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 from cpsd.config import TrainingConfig
 from cpsd.data.loading import Batch
 from cpsd.errors import ModelError, TrainingError
-from cpsd.losses.objective import Objective
-from cpsd.models.known_labels import still_to_learn, told_labels
+from cpsd.losses.objective import LossTerms, Objective
+from cpsd.memory import plain_inference_memory
+from cpsd.models.known_labels import still_to_follow, still_to_learn, told_labels
 from cpsd.seeds import derive_seed
 from cpsd.training.members import (
     EMA,
@@ -145,13 +146,7 @@ class TrainingTask(lightning.LightningModule):
             soft_labels_BSC = self.soft_labels(images, batch.rows, view_index=view_index)
         total = images.new_zeros(())
         for member, network, sums in zip(self.members, self.networks, self._sums, strict=True):
-            columns = list(member.columns)
-            told = told_labels(network, batch.targets[:, columns])
-            losses = self.objective(
-                checked_logits(network(images, *told), (len(images), len(columns)), member.name),
-                still_to_learn(batch.targets[:, columns], told),
-                None if soft_labels_BSC is None else soft_labels_BSC[:, :, columns],
-            )
+            losses = self._losses(member, network, images, batch.targets, soft_labels_BSC)
             self._refuse_not_finite(losses.total, member, batch, batch_index)
             total = total + losses.total
             sums["loss"] += losses.total.detach()
@@ -161,6 +156,25 @@ class TrainingTask(lightning.LightningModule):
         self.images_forward += len(images) * len(self.members)
         self.images_backward += len(images) * len(self.members)
         return total * self._accumulation_factor(batch_index)
+
+    def _losses(
+        self,
+        member: Member,
+        network: nn.Module,
+        images: Tensor,
+        targets_BC: Tensor,
+        soft_labels_BSC: Tensor | None,
+    ) -> LossTerms:
+        """Return the losses of one member, on its own labels."""
+        columns = list(member.columns)
+        targets_BP = targets_BC[:, columns]
+        told = told_labels(network, targets_BP)
+        needed = (len(images), len(columns))
+        logits_BP = checked_logits(network(images, *told), needed, member.name)
+        soft_labels_BSP = None
+        if soft_labels_BSC is not None:
+            soft_labels_BSP = still_to_follow(soft_labels_BSC[:, :, columns], logits_BP, told)
+        return self.objective(logits_BP, still_to_learn(targets_BP, told), soft_labels_BSP)
 
     def _accumulation_factor(self, batch_index: int) -> float:
         """Return what sets Lightning's division of every loss by ``accumulate`` right.
@@ -195,7 +209,8 @@ class TrainingTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Put the validation pictures through the raw and the averaged networks."""
         images = scaled_pixels(batch.images)
-        logits = [network(images).float().cpu() for network in (*self.networks, *self.averages)]
+        with plain_inference_memory(len(images)):
+            logits = [network(images).float().cpu() for network in (*self.networks, *self.averages)]
         self._validated.append((batch.rows.cpu(), batch.targets.cpu(), logits))
         self.images_forward += len(images) * len(logits)
 

@@ -34,6 +34,7 @@ class CTranHead(nn.Module):
         self, num_features: int, information: LabelInformation, config: CTranConfig
     ) -> None:
         super().__init__()
+        self.num_labels = len(information.labels)
         self.least_hidden = config.least_hidden
         self.image_projection = (
             nn.Identity() if num_features == config.width else nn.Linear(num_features, config.width)
