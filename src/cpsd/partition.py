@@ -112,8 +112,8 @@ def partition_labels(
     graph: LabelGraph,
     strategy: str,
     *,
-    num_parts: int,
     seed: int,
+    num_parts: int | None = None,
     min_labels: int = 2,
     starts: int = 16,
 ) -> LabelPartition:
@@ -125,8 +125,9 @@ def partition_labels(
             ``dis-occurrence`` labels that avoid each other; both by a small normalized cut of their
             affinity. ``random`` is a control with parts of equal size, to within one label;
             ``whole`` one that cuts nothing, whatever ``num_parts`` says.
-        num_parts: how many parts. One part holds all labels, however few they are.
         seed: of the cut.
+        num_parts: how many parts; by default the paper's 5, or fewer where there are few labels.
+            One part holds all labels, however few they are.
         min_labels: smallest number of labels in a part.
         starts: how many starts the search for a small cut has.
 
@@ -136,6 +137,8 @@ def partition_labels(
     if strategy == WHOLE:
         return LabelPartition.whole(graph.labels)
     num_labels = len(graph.labels)
+    if num_parts is None:
+        num_parts = default_num_parts(num_labels, min_labels)
     _require_room(num_labels, num_parts, min_labels)
     if strategy == "random":
         sizes = [len(part) for part in np.array_split(np.arange(num_labels), num_parts)]

@@ -43,7 +43,6 @@ from cpsd.models.label_vectors import label_information
 from cpsd.models.store import load_ensemble, load_model
 from cpsd.partition import (
     LabelPartition,
-    default_num_parts,
     partition_labels,
     read_partition,
     write_partition,
@@ -164,12 +163,11 @@ class Pipeline:
 
     def _partition(self, folder: Path, strategy: str) -> Cost:
         settings = self.config.partition
-        num_labels = len(self.records.labels)
         given = given_models.teacher_partition(self.config, strategy, self.records.labels)
         partition = given or partition_labels(
             LabelGraph.load(self.directory.path / "label_graph.npz"),
             strategy,
-            num_parts=settings.parts or default_num_parts(num_labels, settings.min_labels),
+            num_parts=settings.parts,
             seed=derive_seed(self.config.seed, "partition", strategy),
             min_labels=settings.min_labels,
             starts=settings.starts,
