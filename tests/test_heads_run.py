@@ -57,6 +57,27 @@ def test_a_run_is_evaluated_and_predicts(
     embeddings.unlink()
     assert_evaluation_comes_to_the_runs_scores(out, digits, tmp_path / "scores")
     assert_prediction_is_that_of_the_evaluation(out, digits, capsys)
+    assert_only_ctran_can_be_told(head, out, digits, capsys)
+
+
+def assert_only_ctran_can_be_told(
+    head: str, out: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = str(digits.parent / "images" / "test-00003.jpg")
+    predict = ["predict", str(out), picture, "--format", "csv", "--machine.workers", "0"]
+    said = []
+    for told in ([], ["--present", "red 3; blue 4"], ["--absent", "red 3;blue 4"]):
+        capsys.readouterr()
+        code = main([*predict, *told])
+        shown = capsys.readouterr()
+        assert code == (2 if told and head != "ctran" else 0)
+        if code:
+            assert "cannot be told which labels are known" in " ".join(shown.err.split())
+        said.append(shown.out)
+    if head == "ctran":
+        assert len(set(said)) == 3
+        assert main([*predict, "--present", "rde 3"]) == 2
+        assert "Did you mean 'red 3'?" in " ".join(capsys.readouterr().err.split())
 
 
 def assert_every_predictor_has_its_own_graph(out: Path) -> None:

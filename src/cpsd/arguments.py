@@ -195,6 +195,13 @@ def _predict_parser() -> ArgumentParser:
         default=None,
         help="probability to predict from; by default the run's",
     )
+    for state in ("present", "absent"):
+        parser.add_argument(
+            f"--{state}",
+            type=str | None,
+            default=None,
+            help=f"labels known to be {state} in all the pictures, as 'dog; cat' (head ctran)",
+        )
     return parser
 
 

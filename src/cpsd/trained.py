@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cpsd.losses.objective import strategy_shares
 from cpsd.models.card import CARD_FILE, ModelCard, PartCard, read_card
 from cpsd.models.classifier import MakeModel
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
+from cpsd.models.known_labels import ToldPredictor
 from cpsd.models.store import load_ensemble, load_model, save_model
 from cpsd.partition import read_partition
 from cpsd.training.members import Best
@@ -38,6 +39,16 @@ class Trained:
     predictor: nn.Module
     labels: LabelSpace
     image: ImageConfig
+
+    def told(self, *, present: Sequence[str], absent: Sequence[str]) -> "Trained":
+        """Return the same for pictures of which some labels are known (head 'ctran').
+
+        Raises:
+            ModelError: the predictor cannot be told labels.
+            DataError: a name is not among the labels.
+        """
+        known = ToldPredictor(self.predictor, self.labels, present=present, absent=absent)
+        return replace(self, predictor=known)
 
     def config(self, machine: MachineConfig) -> RunConfig:
         """Return the settings that ``method.predict`` reads."""

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from cpsd import arguments as command_line
-from cpsd.config import EvaluationConfig, RunConfig
+from cpsd.config import DataConfig, EvaluationConfig, RunConfig
 from cpsd.data.check import CheckReport, check_data
 from cpsd.data.digits import write_digits
 from cpsd.data.sources import load_records, read_records
@@ -213,6 +213,9 @@ def _predict(arguments: Namespace) -> int:
     """Predict the labels of pictures; unreadable ones are named and the others predicted."""
     threshold = _evaluation_settings(arguments).threshold
     trained = _trained(arguments)
+    told = [_names(arguments[key]) for key in ("present", "absent")]
+    if any(told):
+        trained = trained.told(present=told[0], absent=told[1])
     paths, faults = readable_pictures([Path(name) for name in arguments.pictures])
     for fault in faults:
         stderr.print(f"cpsd: {fault}", style="red", markup=False)
@@ -249,6 +252,11 @@ def _import(arguments: Namespace) -> int:
     kind = "teacher" if card.part else "model"
     _say([f"A {kind} over {len(card.labels)} labels lies in {arguments.out}"])
     return 0
+
+
+def _names(cell: str | None) -> list[str]:
+    """Return the labels named in one argument."""
+    return [name.strip() for name in (cell or "").split(DataConfig.separator) if name.strip()]
 
 
 def _check(arguments: Namespace) -> int:
