@@ -137,6 +137,8 @@ def _ended_by_two_interrupts() -> Iterator[None]:
 
 
 def _end_now() -> None:
+    with suppress(ValueError):  # of another thread than the main one
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough to be told
     with suppress(Exception):  # It may be in the midst of writing.
         sys.stdout.write(_SHOW_CURSOR if sys.stdout.isatty() else "")
         sys.stdout.flush()
