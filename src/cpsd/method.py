@@ -128,7 +128,7 @@ def distill(
     soft_labels: LiveSoftLabels | SoftLabelStore
     if isinstance(teachers, SoftLabelStore):
         soft_labels = teachers
-        soft_labels.require(records, rows, seed=config.seed)
+        soft_labels.require(records, rows, config.image)
     else:
         if not teachers:
             raise ModelError("There are no teachers to learn from; name at least one strategy's.")
@@ -256,6 +256,7 @@ def _fit(
         config.image,
         batch_size=config.training.batch_size,
         seed=config.seed,
+        view_seed=None if soft_labels is None else soft_labels.seed,
         num_views=None if soft_labels is None else soft_labels.num_views,
         workers=config.machine.workers,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tiny
 from cpsd.config import MachineConfig
-from cpsd.data.loading import training_loader
+from cpsd.data.loading import EpochSampler, PictureDataset, training_loader
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import DataError, ModelError, RunError
 from cpsd.labels import LabelSpace
@@ -196,7 +196,7 @@ def test_store_without_manifest_is_refused(tmp_path: Path) -> None:
         SoftLabelStore(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["labels", "chunks", "rows", "seed"])
+@pytest.mark.parametrize("key", ["labels", "chunks", "rows", "seed", "image", "pictures"])
 def test_a_manifest_without_a_key_is_refused(key: str, records: Records, store: Path) -> None:
     manifest = json.loads((store / "manifest.json").read_text())
     del manifest[key]
@@ -222,10 +222,39 @@ def test_soft_labels_of_other_labels_pictures_or_views_are_refused(
     first = f"{records.paths[missing[0]]} \\({records.origins[missing[0]]}\\)"
     with pytest.raises(DataError, match=rf"{len(missing)} of 30 pictures .* first {first}"):
         distill(tiny.network(), soft_labels, more, config)
-    with pytest.raises(DataError, match=r"views with seed 3, but .* seed 4"):
-        distill(tiny.network(), soft_labels, records, replace(config, seed=4))
+    larger = replace(config, image=replace(config.image, size=config.image.size + 1))
+    with pytest.raises(DataError, match=r"image\.size 8, but the student would see 9"):
+        distill(tiny.network(), soft_labels, records, larger)
+    # The same rows and labels, but the first two training pictures have changed places.
+    first, second, *_ = records.indices(TRAIN)
+    paths = list(records.paths)
+    paths[first], paths[second] = paths[second], paths[first]
+    with pytest.raises(DataError, match="of other pictures, or of the same in another order"):
+        distill(tiny.network(), soft_labels, replace(records, paths=tuple(paths)), config)
     fewer = records.with_splits(["" if r < 5 else s for r, s in enumerate(records.splits)])
     distill(tiny.network(), soft_labels, fewer, tiny.settings(epochs=1))
+
+
+def test_a_student_of_another_seed_sees_the_views_that_were_stored(
+    records: Records, store: Path
+) -> None:
+    student, seen = tiny.network(), []
+
+    class Recorded(SoftLabelStore):
+        def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
+            seen.append((images, rows, view_index))
+            return super().__call__(images, rows, view_index=view_index)
+
+    config = tiny.settings()
+    distill(student, Recorded(store), records, replace(config, seed=CONFIG.seed + 1))
+    views = PictureDataset(records, CONFIG.image, seed=CONFIG.seed)
+    orders = []
+    for images, rows, view_index in seen:
+        expected = torch.stack([views[row, view_index][0] for row in rows.tolist()])
+        torch.testing.assert_close(images, expected.float() / 255)
+        orders.append(rows.tolist())
+    own_order = EpochSampler(records.indices(TRAIN), seed=CONFIG.seed + 1, num_views=None)
+    assert orders[0] == [row for row, _ in own_order][: len(orders[0])]
 
 
 def test_progress_counts_every_picture_in_every_view(records: Records, tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def training_loader(
     *,
     batch_size: int,
     seed: int,
+    view_seed: int | None = None,
     num_views: int | None,
     workers: int,
 ) -> PictureLoader:
@@ -171,12 +172,13 @@ def training_loader(
         config: size and augmentation.
         batch_size: pictures in a batch.
         seed: the run's seed, of order and views.
+        view_seed: another seed of the views, where soft labels are stored for those.
         num_views: see ``EpochSampler``.
         workers: processes that load; 0 loads in this one.
     """
     single_left = len(rows) % batch_size == 1 and 1 < batch_size < len(rows)
     return PictureLoader(
-        PictureDataset(records, config, seed=seed),
+        PictureDataset(records, config, seed=seed if view_seed is None else view_seed),
         batch_size=batch_size,
         sampler=EpochSampler(rows, seed=seed, num_views=num_views),
         drop_last=single_left,

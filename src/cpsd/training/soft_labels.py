@@ -5,8 +5,10 @@ V views, N pictures, S strategies, C labels. Teachers are frozen and a view is a
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,11 @@ Progress = Callable[[int, int], None]
 CHUNK_SIZE = 4096
 MANIFEST = "manifest.json"
 ROWS = "rows.npy"
-_KEYS = {"labels", "strategies", "num_views", "num_images", "chunk_size", "seed", "rows", "chunks"}
+_ANEW = "write the soft labels anew"
+_KEYS = {
+    *("labels", "strategies", "image", "num_views", "num_images", "pictures", "chunk_size"),
+    *("seed", "rows", "chunks"),
+}
 
 
 class LiveSoftLabels:
@@ -44,6 +50,7 @@ class LiveSoftLabels:
     """
 
     num_views: int | None = None
+    seed: int | None = None
 
     def __init__(self, ensembles: Mapping[str, nn.Module], num_labels: int) -> None:
         self.ensembles = {name: frozen(ensemble) for name, ensemble in ensembles.items()}
@@ -85,7 +92,9 @@ class SoftLabelStore:
         self.num_views: int | None = manifest["num_views"]
         self.strategies: tuple[str, ...] = tuple(manifest["strategies"])
         self.labels: tuple[str, ...] = tuple(manifest["labels"])
-        self.seed: int = manifest["seed"]
+        self.seed: int | None = manifest["seed"]
+        self._image: dict[str, Any] = manifest["image"]
+        self._pictures: str = manifest["pictures"]
         self._chunk_size: int = manifest["chunk_size"]
         rows = np.load(_checked(folder, ROWS, manifest["rows"]), allow_pickle=False)
         self._position = {int(row): position for position, row in enumerate(rows)}
@@ -95,34 +104,41 @@ class SoftLabelStore:
             path = _checked(folder, name, manifest["chunks"].get(name))
             self._chunks.append(np.load(path, mmap_mode="r", allow_pickle=False))
 
-    def require(self, records: Records, rows: NDArray[np.intp], *, seed: int) -> None:
+    def require(self, records: Records, rows: NDArray[np.intp], image: ImageConfig) -> None:
         """Refuse to teach what these are not the soft labels of.
 
         Args:
             records: the pictures that a student will learn from.
             rows: which of them.
-            seed: of the views that it will see.
+            image: how the student sees them.
 
         Raises:
-            DataError: the labels or the seed are others, or a picture has no soft labels.
+            DataError: the labels, the pictures or their views are others, or a picture has no
+                soft labels.
         """
         if self.labels != records.labels.names:
             raise DataError(
                 f"The soft labels in {self.folder} are those of {_named(self.labels)}, but the "
                 f"data have {_named(records.labels.names)}. Labels and their order must be the "
-                "same; write the soft labels anew."
+                f"same; {_ANEW}."
             )
-        if self.seed != seed:
-            raise DataError(
-                f"The soft labels in {self.folder} are of views with seed {self.seed}, but the "
-                f"student would see those of seed {seed}; train with the same seed."
-            )
+        for key, wanted in asdict(image).items():
+            if self._image.get(key) != wanted:
+                raise DataError(
+                    f"The soft labels in {self.folder} are of views with image.{key} "
+                    f"{self._image.get(key)}, but the student would see {wanted}; train with the "
+                    f"same, or {_ANEW}."
+                )
         missing = [row for row in rows.tolist() if row not in self._position]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(rows)} pictures have no soft labels in {self.folder}, the "
-                f"first {records.paths[missing[0]]} ({records.origins[missing[0]]}); write the "
-                "soft labels anew."
+                f"first {records.paths[missing[0]]} ({records.origins[missing[0]]}); {_ANEW}."
+            )
+        if self._pictures != _names_digest(records, list(self._position)):
+            raise DataError(
+                f"The soft labels in {self.folder} are of other pictures, or of the same in "
+                f"another order; {_ANEW}."
             )
 
     def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
@@ -159,7 +175,7 @@ def write_soft_labels(
         rows: which of them.
         image: how pictures become tensors and how views vary them.
         num_views: views 0 to V - 1 are stored.
-        seed: of the views; the student must read with the same.
+        seed: of the views; the student sees the same.
         machine: workers and batch size.
         device: where the ensembles run.
         chunk_size: pictures in a file.
@@ -175,8 +191,10 @@ def write_soft_labels(
     settings = {
         "labels": list(records.labels),
         "strategies": list(ensembles),
+        "image": asdict(image),
         "num_views": num_views,
         "num_images": len(rows),
+        "pictures": _names_digest(records, rows),
         "chunk_size": chunk_size,
         "seed": seed,
         "rows": _sha256(folder / ROWS),
@@ -266,6 +284,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} is damaged: it has no '{min(missing)}'. {_remedy(folder)}"
         )
     return dict(manifest)
+
+
+def _names_digest(records: Records, rows: Sequence[int]) -> str:
+    """Return a hash of which pictures ``rows`` are: a row is only a number."""
+    names = [records.paths[row] if row < len(records) else None for row in rows]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _remedy(folder: Path) -> str:
