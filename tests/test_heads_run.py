@@ -14,6 +14,7 @@ from cpsd.evaluation.predictions import read_predictions
 from cpsd.graph import LabelGraph
 from cpsd.models.heads.gcn import re_weighted_adjacency
 from cpsd.partition import read_partition
+from cpsd.stage_work import predictions_file
 
 SECTIONS = {
     "gcn": ["--model.gcn.hidden", "8", "--model.gcn.threshold", "0.2"],
@@ -119,8 +120,7 @@ def assert_prediction_is_that_of_the_evaluation(
 ) -> None:
     picture = digits.parent / "images" / "test-00003.jpg"
     for predictor in ("student", "teachers/dis-occurrence"):
-        file = out / "evaluation" / "test" / f"{predictor.replace('/', '.')}.parquet"
-        known = read_predictions(file)
+        known = read_predictions(predictions_file(out, predictor, "test"))
         (row,) = [i for i, name in enumerate(known.images) if name.endswith("test-00003.jpg")]
         capsys.readouterr()
         predict = ["predict", str(out), str(picture), "--predictor", predictor, "--format", "csv"]

@@ -313,7 +313,7 @@ def test_what_the_command_lacks_is_asked_for(
         (["--arch", "resnet101-tf", "--label-embeddings", vectors], "npy does not exist"),
         (["--arch", "resnet101", "--part", "1"], "both --part-file FILE and --part NUMBER"),
         (["--arch", "resnet101", "--part-file", str(index_file)], "both --part-file FILE and"),
-        (["--arch", "resnet101", "--strategy", "random"], "both --part-file FILE and"),
+        (["--arch", "resnet101", "--strategy", "co-occurrence"], "both --part-file FILE and"),
         (["--arch", "resnet101", "--labels", "coco"], "it is for 5 labels"),
         (["--arch", "resnet101", "--labels", "cocoa"], "Cannot read the list of labels cocoa"),
         (["--arch", "resnet101", "--image-size", "0"], "image.size is 0"),

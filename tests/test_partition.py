@@ -150,6 +150,26 @@ def test_more_parts_than_labels_allow_are_refused(
         )
 
 
+@pytest.mark.parametrize("cut", ["co-occurrence", "dis-occurrence"])
+def test_shuffled_parts_are_as_large_as_those_of_the_cut(cut: str) -> None:
+    graph = context_graph()
+    settings: dict[str, int] = {"num_parts": 3, "min_labels": 1, "starts": 2}
+    model = partition_labels(graph, cut, seed=3, **settings)
+    names = [f"shuffled-{cut}", f"shuffled-{cut}-2"]
+    first, second = (partition_labels(graph, name, seed=3, **settings) for name in names)
+    for drawn, name in ((first, names[0]), (second, names[1])):
+        assert sorted(map(len, drawn.parts)) == sorted(map(len, model.parts))
+        assert (drawn.strategy, drawn.normalized_cut) == (name, None)
+    assert len({model.parts, first.parts, second.parts}) == 3
+
+
+def test_a_copy_of_whole_is_whole() -> None:
+    graph = context_graph()
+    copy = partition_labels(graph, "whole-12", seed=0)
+    assert (copy.strategy, copy.num_parts) == ("whole-12", 1)
+    assert copy.parts == partition_labels(graph, "whole", seed=0).parts
+
+
 def test_an_unknown_strategy_is_refused_with_the_nearest() -> None:
     with pytest.raises(PartitionError, match="Did you mean 'co-occurrence'"):
         partition_labels(context_graph(), "cooccurrence", num_parts=2, seed=0)

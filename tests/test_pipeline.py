@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
+from cpsd.stage_work import predictions_file
 
 STAGES = [
     "label-graph",
@@ -22,6 +23,11 @@ STAGES = [
     "teachers/dis-occurrence",
     "soft-labels",
     "student",
+    "predictions/baseline",
+    "predictions/teachers/co-occurrence",
+    "predictions/teachers/dis-occurrence",
+    "predictions/student",
+    "predictions/teachers",
     "evaluation",
 ]
 PREDICTORS = [
@@ -78,7 +84,10 @@ def test_the_manifest_says_what_every_stage_has_cost(finished: Path) -> None:
         cost["teachers/co-occurrence"]["images_backward"] == 2 * cost["baseline"]["images_backward"]
     )
     assert cost["soft-labels"]["images_forward"] == 96 * 2 * 4
-    assert cost["evaluation"]["images_forward"] == (32 + 32) * 6
+    # 40 validation and twice 32 test pictures; an ensemble has two teachers.
+    predicted = {name: cost[f"predictions/{name}"]["images_forward"] for name in PREDICTORS}
+    assert list(predicted.values()) == [104, 208, 208, 104, 0]
+    assert cost["evaluation"]["images_forward"] == 0
     assert all(c["seconds"] >= 0 for c in cost.values())
     assert manifest["data"]["pictures"] == {
         "train": 96,
@@ -93,8 +102,7 @@ def test_scores_are_those_of_the_predictions_beside_them(finished: Path) -> None
         board = json.loads((finished / "evaluation" / f"{split}.json").read_text())
         assert list(board["predictors"]) == PREDICTORS
         for name, scores in board["predictors"].items():
-            file = f"{name.replace('/', '.')}.parquet"
-            predictions = read_predictions(finished / "evaluation" / split / file)
+            predictions = read_predictions(predictions_file(finished, name, split))
             scored = [c for c in range(20) if (predictions.targets[:, c] == 1).any()]
             oracle = [
                 average_precision_score(predictions.targets[:, c], predictions.logits[:, c])
@@ -106,12 +114,11 @@ def test_scores_are_those_of_the_predictions_beside_them(finished: Path) -> None
 
 
 def test_teachers_together_are_the_mean_of_both_ensembles(finished: Path) -> None:
-    folder = finished / "evaluation" / "test"
     logits = {
-        name: read_predictions(folder / f"{name}.parquet").logits
-        for name in ("teachers", "teachers.co-occurrence", "teachers.dis-occurrence")
+        name: read_predictions(predictions_file(finished, name, "test")).logits
+        for name in ("teachers", "teachers/co-occurrence", "teachers/dis-occurrence")
     }
-    mean = (logits["teachers.co-occurrence"] + logits["teachers.dis-occurrence"]) / 2
+    mean = (logits["teachers/co-occurrence"] + logits["teachers/dis-occurrence"]) / 2
     np.testing.assert_allclose(logits["teachers"], mean, atol=1e-6)
 
 
@@ -159,13 +166,13 @@ def test_changed_settings_name_the_stages_and_touch_nothing(
     changed = ["run", *quick, str(out), "--distillation.weight", "0.7"]
     assert main(changed) == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert "already holds: student, evaluation." in message
+    assert "already holds: student, predictions/student, evaluation." in message
     assert "--redo" in message
     assert contents(out) == before
     assert main([*changed, "--redo"]) == 0
     after = contents(out)
     different = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert different == {"config.yaml", "student", "evaluation"}
+    assert different == {"config.yaml", "student", "predictions", "evaluation"}
 
 
 def test_an_earlier_verb_keeps_later_stages_in_the_manifest(
@@ -205,3 +212,20 @@ def test_unlabelled_pictures_take_part_in_distillation_only(
     assert stages["student"]["cost"]["images_backward"] == (96 + 16) * 2
     assert stages["soft-labels"]["cost"]["images_forward"] == (96 + 16) * 2 * 4
     assert os.fsencode(odd) in (out / "splits.csv").read_bytes()
+
+
+def test_students_of_several_seeds_share_teachers(
+    finished: Path, quick: list[str], tmp_path: Path
+) -> None:
+    """With ``teachers.seed`` at the first run's seed, only baseline and student differ."""
+    out = tmp_path / "second"
+    shutil.copytree(finished, out)
+    settings = ["--seed", "1", "--teachers.seed", "0"]
+    assert main(["run", *quick, str(out), *settings]) == 2
+    assert main(["run", *quick, str(out), *settings, "--redo"]) == 0
+    for name in ("teachers/co-occurrence/0", "teachers/dis-occurrence/1"):
+        files = [run / name / "model.safetensors" for run in (finished, out)]
+        assert files[0].stat().st_mtime_ns == files[1].stat().st_mtime_ns  # kept
+    for name in ("baseline", "student"):
+        weights = [load_file(run / name / "model.safetensors") for run in (finished, out)]
+        assert any((weights[0][key] != weights[1][key]).any() for key in weights[0])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from cpsd.errors import RunError
-from cpsd.run import Cost, RunDirectory, Stage, StageState, execute
+from cpsd.execution import execute
+from cpsd.run import Cost, RunDirectory, Stage, StageState
 
 HOLD_THE_LOCK = """
 import sys
@@ -66,7 +67,7 @@ def run_all(
         execute(
             stages,
             directory,
-            until=len(stages) if until is None else until,
+            wanted=stages[:until],
             redo=redo,
             config="seed: 0\n",
             facts=facts or {},

@@ -17,6 +17,7 @@ from rich.console import Console
 from cpsd import verbs
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
+from cpsd.stage_work import predictions_file
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -56,8 +57,7 @@ def test_evaluate_on_the_same_pictures_gives_the_runs_scores(
     here = json.loads((out / "test.json").read_text())["predictors"][predictor]
     assert here["mAP"] == pytest.approx(run["mAP"], abs=1e-9)
     assert here["CF1"] == pytest.approx(run["CF1"], abs=1e-9)
-    name = f"{predictor.replace('/', '.')}.parquet"
-    before = read_predictions(finished / "evaluation/test" / name)
+    before = read_predictions(predictions_file(finished, predictor, "test"))
     np.testing.assert_allclose(
         read_predictions(out / "test.parquet").logits, before.logits, atol=1e-5
     )

@@ -14,8 +14,9 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from cpsd.argument_errors import in_words
-from cpsd.config import DataConfig, MachineConfig, RunConfig, Strategy
+from cpsd.config import DataConfig, MachineConfig, RunConfig
 from cpsd.errors import ConfigError, did_you_mean
+from cpsd.strategies import CUTS
 
 RUN_VERBS = {
     "run": "the whole method: partition, train, distill, evaluate",
@@ -224,9 +225,7 @@ def _import_parser() -> ArgumentParser:
         "--part-file", type=str | None, default=None, help="for a teacher: the published partition"
     )
     parser.add_argument("--part", type=int | None, default=None, help="for a teacher: its part")
-    parser.add_argument(
-        "--strategy", type=Strategy | None, default=None, help="what the parts were cut by"
-    )
+    parser.add_argument("--strategy", choices=CUTS, default=None, help="what the parts were cut by")
     _add_debug(parser)
     return parser
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from cpsd.errors import ConfigError
 from cpsd.model_config import ModelConfig
+from cpsd.strategies import CUTS, strategy_fault
 
-Strategy = Literal["co-occurrence", "dis-occurrence", "random", "whole"]
 DataFormat = Literal["table", "coco", "voc", "nus-wide"]
 
 
@@ -105,8 +105,10 @@ class ImageConfig:
 class PartitionConfig:
     """How the labels are cut into parts."""
 
-    strategies: tuple[Strategy, ...] = ("co-occurrence", "dis-occurrence")
-    """One teacher ensemble each; controls are 'random' and 'whole', one teacher of all labels."""
+    strategies: tuple[str, ...] = CUTS
+    """One teacher ensemble each. Controls: 'random' parts of equal size, 'shuffled-co-occurrence'
+    and 'shuffled-dis-occurrence' for random labels in parts as large as those of that cut, 'whole'
+    for one teacher of all labels; 'whole-2' is a further one."""
     parts: int | None = None
     """Parts a partition; by default 5, or fewer where that would leave a part too small."""
     min_labels: int = 2
@@ -116,6 +118,10 @@ class PartitionConfig:
 
     def __post_init__(self) -> None:
         _require(bool(self.strategies), "partition.strategies", self.strategies, "at least one")
+        for strategy in self.strategies:
+            fault = strategy_fault(strategy)
+            if fault is not None:
+                raise ConfigError(f"partition.strategies: {fault}")
         distinct = len(set(self.strategies)) == len(self.strategies)
         _require(distinct, "partition.strategies", self.strategies, "distinct strategies")
         _require(self.parts is None or self.parts >= 1, "partition.parts", self.parts, "at least 1")
@@ -225,6 +231,9 @@ class TeachersConfig:
     """Epochs of the teachers; by default training.epochs."""
     learning_rate: float | None = None
     """Peak learning rate of the teachers; by default training.learning_rate."""
+    seed: int | None = None
+    """Seed of partitions, teachers and views; by default the run's. Runs of several seeds with the
+    same seed here have the same teachers."""
     together: bool = True
     """Train a strategy's teachers in one pass over the pictures, or one after another."""
     given: str | None = None
@@ -233,6 +242,7 @@ class TeachersConfig:
 
     def __post_init__(self) -> None:
         _require_own_schedule("teachers", self.epochs, self.learning_rate)
+        _require(self.seed is None or self.seed >= 0, "teachers.seed", self.seed, "at least 0")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cpsd.config import RunConfig
@@ -12,7 +13,7 @@ from cpsd.labels import LabelSpace
 from cpsd.models.card import CARD_FILE, read_card
 from cpsd.models.store import WEIGHTS_FILE, find_teachers
 from cpsd.partition import LabelPartition
-from cpsd.partition_json import WHOLE
+from cpsd.strategies import WHOLE, base_strategy
 
 _ORDER = (
     "Labels and their order must be the data's; data.label_list fixes those (a file, coco or "
@@ -90,8 +91,8 @@ def _teachers(config: RunConfig, partition: LabelPartition) -> list[Path]:
 
 def _partition_of(folder: Path, strategy: str, labels: LabelSpace) -> LabelPartition:
     """Return the parts that the cards of the teachers in ``folder`` name."""
-    if strategy == WHOLE:
-        return LabelPartition.whole(labels)
+    if base_strategy(strategy) == WHOLE:
+        return replace(LabelPartition.whole(labels), strategy=strategy)
     cards = [read_card(path.parent) for path in sorted(folder.glob(f"*/{CARD_FILE}"))]
     parts = sorted((card.part.index, card.labels) for card in cards if card.part is not None)
     if not parts:

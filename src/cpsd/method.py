@@ -299,7 +299,9 @@ def _fit(
 
 def teacher_config(config: RunConfig) -> RunConfig:
     """Return the settings that sub-task teachers train with."""
-    return _with_training(config, config.teachers.epochs, config.teachers.learning_rate)
+    teachers = config.teachers
+    seed = config.seed if teachers.seed is None else teachers.seed
+    return _with_training(replace(config, seed=seed), teachers.epochs, teachers.learning_rate)
 
 
 def student_config(config: RunConfig) -> RunConfig:

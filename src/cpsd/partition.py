@@ -3,21 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from cpsd import normalized_cut as cuts
-from cpsd.config import Strategy
-from cpsd.errors import DataError, PartitionError, did_you_mean
+from cpsd.errors import DataError, PartitionError
 from cpsd.files import write_json
 from cpsd.graph import LabelGraph, co_occurrence_affinity, dis_occurrence_affinity
 from cpsd.labels import LabelSpace
-from cpsd.partition_json import WHOLE, checked_content, read_content
+from cpsd.partition_json import checked_content, read_content
 from cpsd.seeds import derive_seed
+from cpsd.strategies import RANDOM, WHOLE, base_strategy, shuffled_cut, strategy_fault
 
 _AFFINITIES = {
     "co-occurrence": co_occurrence_affinity,
@@ -123,8 +123,9 @@ def partition_labels(
         graph: the counts.
         strategy: ``co-occurrence`` puts labels that appear together into one part,
             ``dis-occurrence`` labels that avoid each other; both by a small normalized cut of their
-            affinity. ``random`` is a control with parts of equal size, to within one label;
-            ``whole`` one that cuts nothing, whatever ``num_parts`` says.
+            affinity. Controls: ``random`` has parts of equal size, to within one label;
+            ``shuffled-<cut>`` parts as large as those of that cut, with labels drawn at random;
+            ``whole`` cuts nothing, whatever ``num_parts`` says. ``random-2`` is another ``random``.
         seed: of the cut.
         num_parts: how many parts; by default the paper's 5, or fewer where there are few labels.
             One part holds all labels, however few they are.
@@ -134,20 +135,24 @@ def partition_labels(
     Raises:
         PartitionError: no such strategy, or more parts than the labels allow.
     """
-    if strategy == WHOLE:
-        return LabelPartition.whole(graph.labels)
+    fault = strategy_fault(strategy)
+    if fault is not None:
+        raise PartitionError(fault[0].upper() + fault[1:])
+    if base_strategy(strategy) == WHOLE:
+        return replace(LabelPartition.whole(graph.labels), strategy=strategy)
     num_labels = len(graph.labels)
     if num_parts is None:
         num_parts = default_num_parts(num_labels, min_labels)
     _require_room(num_labels, num_parts, min_labels)
-    if strategy == "random":
+    cut, sizes = shuffled_cut(strategy), None
+    if base_strategy(strategy) == RANDOM:
         sizes = [len(part) for part in np.array_split(np.arange(num_labels), num_parts)]
-        return random_partition(graph.labels, sizes, seed=seed)
-    if strategy not in _AFFINITIES:
-        raise PartitionError(
-            f"There is no strategy '{strategy}' to cut labels by; there are "
-            f"{', '.join(get_args(Strategy))}." + did_you_mean(strategy, get_args(Strategy))
-        )
+    elif cut is not None:
+        limits = {"num_parts": num_parts, "min_labels": min_labels, "starts": starts}
+        sizes = [len(part) for part in partition_labels(graph, cut, seed=seed, **limits).parts]
+        seed = derive_seed(seed, strategy)
+    if sizes is not None:
+        return replace(random_partition(graph.labels, sizes, seed=seed), strategy=strategy)
     affinity = _AFFINITIES[strategy](graph)
     assignment = cuts.cut_graph(
         affinity,
@@ -157,8 +162,8 @@ def partition_labels(
         starts=starts,
     )
     parts = tuple(sorted(tuple(np.flatnonzero(assignment == p).tolist()) for p in range(num_parts)))
-    cut = cuts.normalized_cut(affinity, assignment)
-    return LabelPartition(strategy, graph.labels, parts, seed=seed, normalized_cut=cut)
+    value = cuts.normalized_cut(affinity, assignment)
+    return LabelPartition(strategy, graph.labels, parts, seed=seed, normalized_cut=value)
 
 
 def random_partition(labels: LabelSpace, sizes: Sequence[int], *, seed: int) -> LabelPartition:

@@ -3,7 +3,7 @@
 It has label names, to be read and written by people too:
 
     {
-      "strategy": "co-occurrence",     co-occurrence, dis-occurrence, random, or whole (one part)
+      "strategy": "co-occurrence",     one of those in cpsd.strategies
       "num_parts": 2,
       "seed": 0,                       of the cut; null where there was none
       "normalized_cut": 0.571,         null where it was not computed
@@ -15,14 +15,11 @@ It has label names, to be read and written by people too:
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from cpsd.config import Strategy
 from cpsd.errors import PartitionError, did_you_mean
+from cpsd.strategies import CONTROLS, CUTS, strategy_fault
 
-WHOLE = "whole"
-"""Strategy of the partition that has all labels in one part."""
-_STRATEGIES = get_args(Strategy)
 _REQUIRED_KEYS = ("strategy", "parts")
 _KEYS = (*_REQUIRED_KEYS, "num_parts", "seed", "normalized_cut", "hash", "labels")
 
@@ -60,7 +57,7 @@ def checked_content(content: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
         raise PartitionError(f"{path}: 'parts' must be a list of lists of label names.")
     strategy, seed, cut = content["strategy"], content.get("seed"), content.get("normalized_cut")
     for key, right, needed in (
-        ("strategy", strategy in _STRATEGIES, f"one of {', '.join(_STRATEGIES)}"),
+        ("strategy", _is_strategy(strategy), f"one of {', '.join((*CUTS, *CONTROLS))}"),
         ("num_parts", content.get("num_parts", len(parts)) == len(parts), f"{len(parts)}, as many"),
         ("seed", seed is None or type(seed) is int, "a whole number or null"),
         ("normalized_cut", cut is None or type(cut) in (int, float), "a number or null"),
@@ -69,6 +66,10 @@ def checked_content(content: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
         if not right:
             raise PartitionError(f"{path}: '{key}' is {content[key]!r}; it must be {needed}.")
     return content
+
+
+def _is_strategy(value: object) -> bool:
+    return isinstance(value, str) and strategy_fault(value) is None
 
 
 def _are_names(value: object) -> bool:

@@ -7,7 +7,8 @@
       partitions/co-occurrence.json  partitions/dis-occurrence.json
       baseline/  teachers/<strategy>/<part>/  student/   model.safetensors, model.json, metrics.csv
       soft_labels/                      manifest.json and a file for each chunk of pictures
-      evaluation/<test split>.json      and evaluation/<test split>/<predictor>.parquet
+      predictions/<predictor>/<split>.parquet            of the validation and the test splits
+      evaluation/<test split>.json      scores of all predictors
       .stages/<stage>.json              the completion mark of each stage, with its fingerprint
       .partial/<stage>/                 what a stage has so far, last.ckpt to resume included
 
@@ -15,6 +16,7 @@ A stage works in its partial folder; its outputs are moved to their places when 
 its completion mark is written last. So what stands at its place is whole.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,12 +79,14 @@ class Stage:
         fingerprint: hash of every setting and input that the result depends on.
         outputs: what it makes, relative to the run directory.
         work: does it, writing into the folder it is given, and says what it cost.
+        needs: names of the stages whose outputs it reads.
     """
 
     name: str
     fingerprint: str
     outputs: tuple[str, ...]
     work: Callable[[Path], Cost]
+    needs: tuple[str, ...] = ()
 
 
 class RunDirectory:
@@ -190,6 +194,39 @@ class RunDirectory:
         shutil.rmtree(folder)
         return cost
 
+    def take(self, stage: Stage, source: "RunDirectory") -> bool:
+        """Take the result of ``stage`` from another run that has it; return whether it was there.
+
+        The same fingerprint stands for the same result. Files are linked where the file system can
+        do that, so that they take no room twice.
+
+        Raises:
+            RunError: as ``perform``.
+        """
+        with plain_file_errors(self.path):
+            if source.state(stage) is not StageState.DONE:
+                return False
+            folder = self._partial(stage.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            for output in stage.outputs:
+                _link(source.path / output, folder / output)
+            for output in stage.outputs:
+                self._put_in_place(folder / output, self.path / output)
+            write_json(self._mark(stage.name), read_json(source._mark(stage.name)))
+            shutil.rmtree(folder)
+            return True
+
+    def cost(self, stage: Stage) -> Cost:
+        """Return what ``stage`` has cost.
+
+        Raises:
+            RunError: it is not done.
+        """
+        mark = self._read_mark(stage.name)
+        if mark is None:
+            raise RunError(f"The stage '{stage.name}' of {self.path} is not done yet.")
+        return Cost(**mark["cost"])
+
     def write_manifest(self, facts: dict[str, Any], stages: Sequence[Stage]) -> None:
         """Write ``manifest.json``: ``facts`` about the run, and the marks of the stages done."""
         marks = {stage.name: self._read_mark(stage.name) for stage in stages}
@@ -232,6 +269,22 @@ class RunDirectory:
         source.replace(destination)
 
 
+def _link(source: Path, destination: Path) -> None:
+    """Make ``destination`` the same file or folder as ``source``, by links or as a copy."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, destination, copy_function=_link_file)
+    else:
+        _link_file(source, destination)
+
+
+def _link_file(source: str | Path, destination: str | Path) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, destination)
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Say in a sentence what in the run directory ``path`` cannot be read."""
@@ -272,45 +325,3 @@ def _damaged(path: Path, what: str, stage: str) -> RunError:
 
 def _remedy(stage: str) -> str:
     return f"Remove this file to have the stage '{stage}' done again."
-
-
-def execute(
-    stages: Sequence[Stage],
-    directory: RunDirectory,
-    *,
-    until: int,
-    redo: bool,
-    config: str,
-    facts: dict[str, Any],
-    announce: Callable[[Stage, StageState], None],
-) -> None:
-    """Perform the stages in order, skipping those that are done.
-
-    Args:
-        stages: all of the run, in an order in which each finds what it needs.
-        directory: held by this process (``RunDirectory.locked``).
-        until: how many of them to perform.
-        redo: do stages again that were finished or begun under other settings.
-        config: the resolved configuration as YAML.
-        facts: what the manifest says about the run.
-        announce: told of each stage before it is performed or skipped.
-
-    Raises:
-        RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
-    """
-    # Later stages too: config.yaml must not say what results that stay there were not made with.
-    changed = [stage.name for stage in stages if directory.state(stage) is StageState.CHANGED]
-    if changed and not redo:
-        raise RunError(
-            f"Settings or data have changed for what {directory.path} already holds: "
-            f"{', '.join(changed)}. Say --redo to do these again (their results are replaced), or "
-            "choose another --out."
-        )
-    wanted = stages[:until]
-    write_text(directory.path / "config.yaml", config)
-    for stage in wanted:
-        state = directory.state(stage)
-        announce(stage, state)
-        if state is not StageState.DONE:
-            directory.perform(stage)
-        directory.write_manifest(facts, stages)

@@ -20,7 +20,8 @@ from cpsd.data.sources import load_records, read_records
 from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
 from cpsd.evaluation.predictions import Predictions, write_predictions
-from cpsd.evaluation.scoreboard import score
+from cpsd.evaluation.scoreboard import STUDENT, score
+from cpsd.execution import execute
 from cpsd.files import read_json, write_json
 from cpsd.importing import PublishedPart, import_checkpoint
 from cpsd.manifest import run_facts
@@ -37,7 +38,7 @@ from cpsd.report.tables import (
     score_table,
     stage_table,
 )
-from cpsd.run import RunDirectory, Stage, StageState, execute
+from cpsd.run import RunDirectory, Stage, StageState
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.trained import (
     Trained,
@@ -53,7 +54,7 @@ EXIT_WRONG = 1
 
 BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it scored anew."
 MANIFEST_REMEDY = "Start the run again to have it written anew."
-LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": "student"}
+LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": STUDENT}
 
 # Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -71,7 +72,7 @@ def _run(arguments: Namespace, *, last_stage: str = "") -> int:
     records, notices = load_records(config.data, seed=config.seed)
     _say(notices)
     pipeline = Pipeline(
-        config, records, directory, callbacks=_progress, counting=partial(counting, stderr)
+        config, records, directory.path, callbacks=_progress, counting=partial(counting, stderr)
     )
     stages = pipeline.stages()
     until = 1 + max(i for i, stage in enumerate(stages) if stage.name.startswith(last_stage))
@@ -83,7 +84,7 @@ def _run(arguments: Namespace, *, last_stage: str = "") -> int:
         execute(
             stages,
             directory,
-            until=until,
+            wanted=stages[:until],
             redo=arguments.redo,
             facts=run_facts(config, records, notices),
             announce=_announce,
