@@ -111,13 +111,13 @@ def evaluate(
         >>> metrics.mAP, metrics.CP, metrics.OP, metrics.excluded_labels
         (1.0, 1.0, 0.5, ('dog',))
     """
-    scores_NC = _checked(scores_NC, targets_NC)
+    scores_NC = checked_scores(scores_NC, targets_NC)
     if scores_NC.shape[1] != len(labels):
         raise ValueError(f"{scores_NC.shape[1]} columns of scores do not fit {len(labels)} labels.")
     if scores_NC.shape[0] == 0:
         raise DataError("There is no picture to score: the split is empty.")
     ap_C = _average_precision(scores_NC, targets_NC)
-    predicted_NC = scores_NC >= _cut(scores_NC, threshold, kind)
+    predicted_NC = scores_NC >= score_at(scores_NC, threshold, kind)
     top_NC = predicted_NC & top_k_mask(scores_NC, top_k)
     return Metrics(
         **asdict(precision_recall(predicted_NC, targets_NC)),
@@ -152,7 +152,7 @@ def average_precision(scores_NC: Scores, targets_NC: Targets) -> NDArray[np.floa
         >>> average_precision(scores_NC, targets_NC).round(4).tolist()
         [0.8333, nan]
     """
-    return _average_precision(_checked(scores_NC, targets_NC), targets_NC)
+    return _average_precision(checked_scores(scores_NC, targets_NC), targets_NC)
 
 
 def mean_average_precision(average_precision_C: NDArray[np.float64]) -> float:
@@ -222,8 +222,13 @@ def top_k_mask(scores_NC: Scores, top_k: int) -> NDArray[np.bool_]:
     return mask_NC
 
 
-def _checked(scores_NC: Scores, targets_NC: Targets) -> Scores:
-    """Return scores as float32 or float64, after checking that they can be ranked."""
+def checked_scores(scores_NC: Scores, targets_NC: Targets) -> Scores:
+    """Return scores as float32 or float64, after checking that they can be ranked.
+
+    Raises:
+        DataError: scores that are not finite.
+        ValueError: shapes that do not fit.
+    """
     if scores_NC.ndim != 2 or scores_NC.shape != targets_NC.shape:
         raise ValueError(
             f"Scores of shape {scores_NC.shape} do not fit targets of shape {targets_NC.shape}; "
@@ -238,6 +243,25 @@ def _checked(scores_NC: Scores, targets_NC: Targets) -> Scores:
         )
     exact = scores_NC.dtype in (np.float32, np.float64)
     return scores_NC if exact else scores_NC.astype(np.result_type(scores_NC.dtype, np.float32))
+
+
+def score_at(scores_NC: Scores, threshold: float, kind: ScoreKind) -> float:
+    """Return the score that stands for the probability ``threshold``.
+
+    Raises:
+        ValueError: a threshold not inside (0, 1), or probabilities outside [0, 1].
+
+    Example:
+        >>> score_at(np.zeros((1, 1)), 0.5, "logits")
+        0.0
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"The threshold is {threshold}; it must be between 0 and 1.")
+    if kind == "logits":
+        return math.log(threshold / (1 - threshold))
+    if scores_NC.min() < 0 or scores_NC.max() > 1:
+        raise ValueError("Probabilities must lie in [0, 1]; pass logits with kind='logits'.")
+    return threshold
 
 
 def _average_precision(scores_NC: Scores, targets_NC: Targets) -> NDArray[np.float64]:
@@ -257,17 +281,6 @@ def _average_precision(scores_NC: Scores, targets_NC: Targets) -> NDArray[np.flo
             hits = positives.size - np.maximum.accumulate(first_of_tie)
             ap_C[c] = np.mean(hits / (num_images - np.searchsorted(ranked_N, positives)))
     return ap_C
-
-
-def _cut(scores_NC: Scores, threshold: float, kind: ScoreKind) -> float:
-    """Return the score that stands for the probability ``threshold``."""
-    if not 0 < threshold < 1:
-        raise ValueError(f"The threshold is {threshold}; it must be between 0 and 1.")
-    if kind == "logits":
-        return math.log(threshold / (1 - threshold))
-    if scores_NC.min() < 0 or scores_NC.max() > 1:
-        raise ValueError("Probabilities must lie in [0, 1]; pass logits with kind='logits'.")
-    return threshold
 
 
 def _count_by_label(mask_NC: NDArray[np.bool_]) -> NDArray[np.int64]:
