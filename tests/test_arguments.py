@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cpsd.arguments import dump, parse, recipe_names, run_config
+from cpsd.arguments import parse, run_config
 from cpsd.config import (
     DataConfig,
     DistillationConfig,
@@ -14,8 +14,10 @@ from cpsd.config import (
     TeachersConfig,
     TrainingConfig,
 )
+from cpsd.config_yaml import as_yaml
 from cpsd.errors import ConfigError
 from cpsd.model_config import ModelConfig
+from cpsd.parsers import recipe_names
 
 
 def parsed_run(*argv: str) -> RunConfig:
@@ -220,7 +222,7 @@ def test_a_word_too_many_is_refused() -> None:
     ],
 )
 def test_a_dumped_configuration_parses_to_itself(tmp_path: Path, config: RunConfig) -> None:
-    text = dump(config)
+    text = as_yaml(config)
     assert parsed_run("--config", recipe(tmp_path, text)) == config
     # Every setting stands in it, so that later defaults do not change what a run was.
     sections = [f.name for f in dataclasses.fields(RunConfig)]

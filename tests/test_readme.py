@@ -11,8 +11,9 @@ from torchvision.models import MobileNetV3
 
 import cpsd
 import tiny
-from cpsd.arguments import parse, recipe_names, run_config
+from cpsd.arguments import parse, run_config
 from cpsd.cli import main
+from cpsd.parsers import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import timm
 
-from cpsd.arguments import parse, recipe_names, run_config
+from cpsd.arguments import parse, run_config
 from cpsd.config import RunConfig
 from cpsd.errors import ModelError
 from cpsd.labels import LabelSpace
 from cpsd.models.backbones import NON_COMMERCIAL
 from cpsd.models.classifier import model_factory
+from cpsd.parsers import recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cpsd.arguments import parse, recipe_names, run_config
+from cpsd.arguments import parse, run_config
 from cpsd.cli import main
 from cpsd.config import DataConfig, RunConfig, StudentConfig, TeachersConfig, TrainingConfig
 from cpsd.model_config import ModelConfig
+from cpsd.parsers import recipe_names
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 
 TINY = ["--model.backbone", "test_byobnet.r160_in1k"]

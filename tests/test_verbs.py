@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from cpsd import verbs
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.stage_work import predictions_file
+from cpsd.verbs import data
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -200,7 +200,7 @@ def test_data_check_shows_its_progress_in_a_terminal_only(
     piped = capsys.readouterr()
     assert piped.err == ""
     terminal = Console(stderr=True, force_terminal=True, width=80, legacy_windows=False)
-    monkeypatch.setattr(verbs, "stderr", terminal)
+    monkeypatch.setattr(data, "stderr", terminal)
     main(["data", "check", str(digits)])
     shown = capsys.readouterr()
     assert "200/200 pictures" in shown.err

@@ -8,9 +8,9 @@ from cpsd.files import write_text
 from cpsd.run import RunDirectory, Stage, StageState
 
 
-def needed(stages: Sequence[Stage], name: str) -> list[Stage]:
-    """Return the stage ``name`` and all that it needs, in the order of ``stages``."""
-    wanted = {name}
+def needed(stages: Sequence[Stage], *names: str) -> list[Stage]:
+    """Return the stages ``names`` and all that they need, in the order of ``stages``."""
+    wanted = set(names)
     for stage in reversed(stages):
         if stage.name in wanted:
             wanted.update(stage.needs)

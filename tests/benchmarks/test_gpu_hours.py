@@ -7,9 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from cpsd.arguments import parse, recipe_names, run_config
+from cpsd.arguments import parse, run_config
 from cpsd.config import DistillationConfig, RunConfig, TeachersConfig, TrainingConfig
 from cpsd.model_config import ModelConfig
+from cpsd.parsers import recipe_names
 
 ROOT = Path(__file__).resolve().parents[2]
 CHEAP = ("photographs", "coco-resnext50-swsl")

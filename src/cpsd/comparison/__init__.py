@@ -1,0 +1,1 @@
+"""Comparison: the method beside its controls, over seeds, at what each has cost."""

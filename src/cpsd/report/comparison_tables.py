@@ -1,0 +1,91 @@
+"""Tables of a comparison for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cpsd.report.tables import in_order
+
+METRIC = "mAP"
+
+
+def comparison_table(content: Mapping[str, Any]) -> Table:
+    """Return the mAP of every row with its 95 % interval, and its differences to plain training.
+
+    Args:
+        content: of ``compare.json``.
+    """
+    references = _references(content["rows"])
+    table = Table(title=f"{METRIC} in percent, with 95 % intervals", title_justify="left")
+    table.add_column("split", overflow="fold")
+    table.add_column("arm", overflow="fold")
+    for head in ("seeds", METRIC, *(f"to {reference}" for reference in references)):
+        table.add_column(escape(head), overflow="fold", justify="right")
+    for split in in_order(content["splits"]):
+        for position, row in enumerate(content["rows"]):
+            interval = row["intervals"][split][METRIC]
+            number = interval["num_seeds"] or f"{interval['num_teacher_sets']} sets"
+            table.add_row(
+                "" if position else escape(split),
+                escape(row["name"]),
+                str(number),
+                interval_text(interval),
+                *(_difference(row, reference, split) for reference in references),
+            )
+        table.add_section()
+    return table
+
+
+def cost_table(content: Mapping[str, Any]) -> Table:
+    """Return what each arm's predictor costs, as a mean over seeds.
+
+    Args:
+        content: of ``compare.json``.
+    """
+    table = Table(title="Cost of one predictor, shared work included", title_justify="left")
+    table.add_column("arm", overflow="fold")
+    heads = ("plain trainings", "by the clock", "seconds", "pictures forward", "pictures backward")
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="right")
+    for row in content["rows"]:
+        cost = row["cost"]
+        clock = cost["plain_trainings_by_the_clock"]
+        table.add_row(
+            escape(row["name"]),
+            f"{cost['plain_trainings']:.2f}",
+            "-" if clock is None else f"{clock:.2f}",
+            f"{cost['seconds']:.0f}",
+            f"{cost['images_forward']:,}",
+            f"{cost['images_backward']:,}",
+        )
+    return table
+
+
+def interval_text(interval: Mapping[str, Any], *, signed: bool = False) -> str:
+    """Return ``mean (low to high)`` in percent.
+
+    Example:
+        >>> interval_text({"mean": 0.4641, "low": 0.459, "high": 0.4692})
+        '46.4 (45.9 to 46.9)'
+        >>> interval_text({"mean": -0.004, "low": None, "high": None}, signed=True)
+        '-0.4'
+    """
+    mean, low, high = (interval[key] for key in ("mean", "low", "high"))
+    sign = "+" if signed else ""
+    text = "-" if mean is None else f"{100 * mean:{sign}.1f}"
+    if low is None or high is None:
+        return text
+    return f"{text} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+
+
+def _difference(row: Mapping[str, Any], reference: str, split: str) -> str:
+    difference = row["differences"].get(reference, {}).get(split)
+    return "" if difference is None else interval_text(difference[METRIC], signed=True)
+
+
+def _references(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what rows are compared with, in the order of the rows."""
+    named = {reference for row in rows for reference in row["differences"]}
+    return [row["name"] for row in rows if row["name"] in named]

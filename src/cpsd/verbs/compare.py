@@ -1,0 +1,103 @@
+"""The verb compare: the method beside its controls, over seeds."""
+
+from functools import partial
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from cpsd import arguments as command_line
+from cpsd.comparison.arms import Arm, chosen_arms
+from cpsd.comparison.results import Results
+from cpsd.comparison.runs import ComparedRun, Comparison, Plan, Watching
+from cpsd.config_yaml import as_yaml
+from cpsd.data.sources import load_records
+from cpsd.errors import ConfigError
+from cpsd.files import write_json
+from cpsd.manifest import run_facts
+from cpsd.report.comparison_tables import comparison_table, cost_table
+from cpsd.report.progress import counting, duration
+from cpsd.report.tables import count_table, percent
+from cpsd.run import RunDirectory, Stage, StageState
+from cpsd.verbs.runs import default_out, smoke_form
+from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
+
+FILE = "compare.json"
+
+
+def compare(arguments: Namespace) -> int:
+    """Run the arms over seeds; show what they come to as they come."""
+    if arguments.resamples < 1:
+        raise ConfigError(f"--resamples is {arguments.resamples}; it must be at least 1.")
+    config = command_line.run_config(arguments)
+    plan = Plan(chosen_arms(arguments.arms), arguments.seeds, arguments.teacher_seeds)
+    directory = RunDirectory(Path(arguments.out or f"{default_out(arguments)}-compared"))
+    if arguments.smoke:
+        config = smoke_form(config, directory.path)
+    if arguments.dry_run:
+        console.print(as_yaml(config), markup=False)
+        _show_plan(plan, config.seed)
+        return 0
+    records, notices = load_records(config.data, seed=config.seed)
+    say(notices)
+    results = Results(
+        directory.path,
+        plan,
+        records.test_splits(),
+        config.evaluation,
+        num_resamples=arguments.resamples,
+    )
+    comparison = Comparison(
+        config,
+        records,
+        directory.path,
+        plan,
+        facts=run_facts(config, records, notices),
+        redo=arguments.redo,
+        watching=Watching(_announce, _announce_run, training_progress, partial(counting, stderr)),
+    )
+    with directory.locked():
+        for run in comparison.runs():
+            results.add(run)
+            write_json(directory.path / FILE, results.to_json())
+            _show_run(results, run)
+            if run.arm is plan.arms[-1]:
+                _show(results)
+    console.print(
+        f"The comparison lies in {directory.path}; {FILE} says how the intervals come about.",
+        markup=False,
+    )
+    return 0
+
+
+def _announce(stage: Stage, state: StageState) -> None:
+    """Print a stage that there is something to do for; most are shared and there already."""
+    if state is not StageState.DONE:
+        announce(stage, state)
+
+
+def _announce_run(arm: Arm, seed: int, number: int, total: int, seconds: float | None) -> None:
+    left = "" if seconds is None else f", about {duration(seconds)} left"
+    console.print(f"[bold cyan]{arm.name}, seed {seed}[/] (run {number} of {total}{left})")
+
+
+def _show_run(results: Results, run: ComparedRun) -> None:
+    row = results.rows[run.arm.name]
+    figures = [f"{split} {percent(row.scores[split][-1].metrics.mAP)}" for split in results.splits]
+    say([f"{run.arm.name}, seed {run.seed}: mAP {', '.join(figures)}"])
+
+
+def _show(results: Results) -> None:
+    """Print the tables of what is done so far, and what they say."""
+    content = results.to_json()
+    console.print(comparison_table(content), cost_table(content))
+    for split, verdicts in content["verdicts"].items():
+        say([f"{split}: {verdict['text']}" for verdict in verdicts])
+
+
+def _show_plan(plan: Plan, seed: int) -> None:
+    runs = [
+        (arm.name, seed + index, index % plan.num_teacher_sets)
+        for index in range(plan.num_seeds)
+        for arm in plan.arms
+    ]
+    console.print(count_table("Runs", ("arm", "seed", "teacher set"), runs))

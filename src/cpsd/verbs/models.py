@@ -1,0 +1,140 @@
+"""The verbs that take or make trained models: evaluate, predict, import."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import Namespace
+
+from cpsd import method
+from cpsd.config import DataConfig, EvaluationConfig
+from cpsd.data.sources import read_records
+from cpsd.data.splits import name_splits
+from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
+from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.scoreboard import score
+from cpsd.files import write_json
+from cpsd.importing import PublishedPart, import_checkpoint
+from cpsd.model_config import ModelConfig
+from cpsd.models.classifier import model_factory
+from cpsd.report.predicted import as_csv, as_json_lines, show_table
+from cpsd.report.tables import score_table
+from cpsd.trained import (
+    Trained,
+    load_trained,
+    pictures_as_records,
+    readable_pictures,
+    run_evaluation,
+)
+from cpsd.verbs.shown_run import show_run
+from cpsd.verbs.terminal import console, say, say_excluded, stderr
+
+
+def _trained(arguments: Namespace) -> Trained:
+    make_model = None
+    if arguments.factory is not None:
+        make_model = model_factory(ModelConfig(factory=arguments.factory))
+    return load_trained(Path(arguments.run), arguments.predictor, make_model=make_model)
+
+
+def _evaluation_settings(arguments: Namespace) -> EvaluationConfig:
+    """Return how to score and to predict: as asked for, otherwise as the run did."""
+    settings = run_evaluation(Path(arguments.run))
+    asked = {"threshold": arguments.threshold, "top_k": arguments.get("top_k")}
+    return dataclasses.replace(settings, **{k: v for k, v in asked.items() if v is not None})
+
+
+def evaluate(arguments: Namespace) -> int:
+    """Show a run's scores, or score one of its predictors on other data."""
+    run = Path(arguments.run)
+    data = arguments.data
+    if arguments.table is not None:
+        data = dataclasses.replace(data, table=arguments.table)
+    if data.table is None and data.root is None:
+        if not (run / "evaluation").is_dir():
+            raise RunError(
+                f"{run} has no evaluation yet: finish the run, or name data to score on "
+                f"(cpsd evaluate {run} labels.csv)."
+            )
+        show_run(run)
+        return 0
+    settings = _evaluation_settings(arguments)
+    trained, name = _trained(arguments), arguments.predictor
+    records, notices = read_records(data, labels=trained.labels)
+    say(notices)
+    # Splits are called as in a run, but one that is none there is nothing wrong here.
+    records, _ = name_splits(records, data.test_split)
+    split = arguments.split or "all"
+    rows = np.arange(len(records)) if split == "all" else records.indices(split)
+    if len(rows) == 0:
+        known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
+        raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
+    logits_NC = method.predict(trained.predictor, records, rows, trained.config(arguments.machine))
+    board = score({name: logits_NC}, records.targets[rows], records.labels, settings)
+    board_json = {"split": split, **board.to_json()}
+    console.print(score_table({split: board_json}))
+    say_excluded(split, board.metrics[name].excluded_labels)
+    if arguments.out is not None:
+        folder = Path(arguments.out)
+        images = tuple(records.paths[row] for row in rows)
+        predictions = Predictions(images, logits_NC, records.targets[rows], records.labels, name)
+        for path in (folder / f"{split}.json", folder / f"{split}.parquet"):
+            if path.exists():
+                raise RunError(f"{path} is there already; name another folder with --out.")
+        write_predictions(folder / f"{split}.parquet", predictions)
+        write_json(folder / f"{split}.json", board_json)
+        say([f"Scores and predictions lie in {folder}"])
+    return 0
+
+
+def predict(arguments: Namespace) -> int:
+    """Predict the labels of pictures; unreadable ones are named and the others predicted."""
+    threshold = _evaluation_settings(arguments).threshold
+    trained = _trained(arguments)
+    told = [_names(arguments[key]) for key in ("present", "absent")]
+    if any(told):
+        trained = trained.told(present=told[0], absent=told[1])
+    paths, faults = readable_pictures([Path(name) for name in arguments.pictures])
+    for fault in faults:
+        stderr.print(f"cpsd: {fault}", style="red", markup=False)
+    if paths:
+        records = pictures_as_records(paths, trained.labels)
+        rows = np.arange(len(records))
+        logits_NC = method.predict(
+            trained.predictor, records, rows, trained.config(arguments.machine)
+        )
+        probabilities_NC = 1 / (1 + np.exp(-logits_NC.astype(np.float64)))
+        if arguments.format == "table":
+            show_table(console, records, probabilities_NC, threshold)
+        else:
+            text = {"csv": as_csv, "jsonl": as_json_lines}[arguments.format]
+            sys.stdout.write(text(records, probabilities_NC, threshold))
+    return EXIT_USER_ERROR if faults else 0
+
+
+def import_published(arguments: Namespace) -> int:
+    """Make a model folder of a published checkpoint."""
+    part = None
+    if arguments.part_file is not None and arguments.part is not None:
+        part = PublishedPart(Path(arguments.part_file), arguments.part, arguments.strategy)
+    elif {arguments.part_file, arguments.part, arguments.strategy} != {None}:
+        raise ConfigError("A teacher's part takes both --part-file FILE and --part NUMBER.")
+    embeddings = arguments.label_embeddings
+    card = import_checkpoint(
+        Path(arguments.file),
+        Path(arguments.out),
+        architecture=arguments.arch,
+        labels=arguments.labels,
+        label_embeddings=None if embeddings is None else Path(embeddings),
+        part=part,
+        image_size=arguments.image_size,
+    )
+    kind = "teacher" if card.part else "model"
+    say([f"A {kind} over {len(card.labels)} labels lies in {arguments.out}"])
+    return 0
+
+
+def _names(cell: str | None) -> list[str]:
+    """Return the labels named in one argument."""
+    return [name.strip() for name in (cell or "").split(DataConfig.separator) if name.strip()]

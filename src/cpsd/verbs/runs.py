@@ -1,0 +1,81 @@
+"""The verbs that do stages of a run: run, partition, train, distill."""
+
+from functools import partial
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from cpsd import arguments as command_line
+from cpsd.config import RunConfig
+from cpsd.config_yaml import as_yaml
+from cpsd.data.sources import load_records
+from cpsd.evaluation.scoreboard import STUDENT
+from cpsd.execution import execute
+from cpsd.manifest import run_facts
+from cpsd.pipeline import Pipeline
+from cpsd.report.progress import counting
+from cpsd.report.tables import count_table
+from cpsd.run import RunDirectory
+from cpsd.smoke import data_are_there, smoke, with_smoke_data
+from cpsd.verbs.shown_run import show_run
+from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
+
+LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": STUDENT}
+
+
+def run(arguments: Namespace, *, last_stage: str = "") -> int:
+    """Do the stages of a run up to the last one whose name begins with ``last_stage``."""
+    config = command_line.run_config(arguments)
+    directory = RunDirectory(Path(arguments.out or default_out(arguments)))
+    if arguments.smoke:
+        config = smoke_form(config, directory.path)
+    if arguments.dry_run:
+        console.print(as_yaml(config), markup=False)
+    records, notices = load_records(config.data, seed=config.seed)
+    say(notices)
+    pipeline = Pipeline(
+        config,
+        records,
+        directory.path,
+        callbacks=training_progress,
+        counting=partial(counting, stderr),
+    )
+    stages = pipeline.stages()
+    until = 1 + max(i for i, stage in enumerate(stages) if stage.name.startswith(last_stage))
+    if arguments.dry_run:
+        rows = [(stage.name, directory.state(stage).value) for stage in stages[:until]]
+        console.print(count_table(f"Stages in {directory.path}", ("stage", "state"), rows))
+        return 0
+    with directory.locked():
+        execute(
+            stages,
+            directory,
+            wanted=stages[:until],
+            redo=arguments.redo,
+            facts=run_facts(config, records, notices),
+            announce=announce,
+            config=as_yaml(config),
+        )
+    show_run(directory.path)
+    return 0
+
+
+def default_out(arguments: Namespace) -> str:
+    """Return the run directory where none is named: after the table's folder or the recipe."""
+    table, recipe = arguments.table or arguments.data.table, arguments.config
+    runs = "runs/smoke" if arguments.smoke else "runs"
+    if table is not None:
+        return f"{runs}/{Path(table).resolve().parent.name}"
+    return f"{runs}/{Path(str(recipe[-1])).stem}" if recipe else f"{runs}/run"
+
+
+def smoke_form(config: RunConfig, run: Path) -> RunConfig:
+    """Return the smoke form of ``config``; data that are not there are made up beside the run."""
+    config = smoke(config)
+    if data_are_there(config.data):
+        return config
+    # Beside and not inside: the run directory holds what stages have written, nothing else.
+    folder = run.parent / f"{run.resolve().name}-data"
+    config = with_smoke_data(config, folder)
+    say([f"The data are not there; digits in the format '{config.data.format}' take their place."])
+    return config

@@ -1,0 +1,38 @@
+"""A finished run in the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cpsd.errors import RunError
+from cpsd.files import read_json
+from cpsd.report.tables import distance_table, in_order, score_table, stage_table
+from cpsd.verbs.terminal import console, say_excluded
+
+BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it scored anew."
+MANIFEST_REMEDY = "Start the run again to have it written anew."
+
+
+def show_run(run: Path) -> None:
+    """Print a run's scores and costs, and where it lies."""
+    files = (run / "evaluation").glob("*.json")
+    boards = {
+        path.stem: _object(path, ("predictors", "student_teacher_distance"), BOARD_REMEDY)
+        for path in files
+    }
+    if boards:
+        console.print(score_table(boards), distance_table(boards))
+    for split in in_order(boards):
+        say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
+    manifest = _object(run / "manifest.json", ("stages",), MANIFEST_REMEDY)
+    console.print(stage_table(manifest["stages"]))
+    console.print(f"The run lies in {run}", markup=False)
+
+
+def _object(path: Path, keys: Sequence[str], remedy: str) -> dict[str, Any]:
+    """Return the JSON object of a run that has an object under each of ``keys``."""
+    content = read_json(path)
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), dict):
+            raise RunError(f"{path} is damaged: it has no '{key}'. {remedy}")
+    return dict(content)

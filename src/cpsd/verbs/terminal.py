@@ -1,0 +1,41 @@
+"""What the verbs print with."""
+
+import sys
+from collections.abc import Sequence
+
+import lightning
+from rich.console import Console
+
+from cpsd.report.progress import TrainingProgress
+from cpsd.run import Stage, StageState
+
+# Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def training_progress(title: str) -> list[lightning.Callback]:
+    """Return what shows the progress of a training."""
+    return [TrainingProgress(console, title)]
+
+
+def announce(stage: Stage, state: StageState) -> None:
+    """Print a stage before it is performed or skipped."""
+    texts = {
+        StageState.DONE: "done before, kept",
+        StageState.STARTED: "going on where it stopped",
+        StageState.CHANGED: "doing it again with the new settings",
+    }
+    console.print(f"[bold]{stage.name}[/bold] {texts.get(state, '')}")
+
+
+def say(sentences: Sequence[str]) -> None:
+    """Print sentences, a line each."""
+    for sentence in sentences:
+        console.print(f"  {sentence}", markup=False)
+
+
+def say_excluded(split: str, labels: Sequence[str]) -> None:
+    """Print which labels of a split are not scored."""
+    if labels:
+        say([f"{split}: no picture has {', '.join(labels)}, so these are not scored."])

@@ -1,0 +1,62 @@
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cpsd.report.comparison_tables import comparison_table, cost_table
+
+
+def interval(mean: float, low: float | None, high: float | None, seeds: int | None) -> Any:
+    numbers = {"mean": mean, "low": low, "high": high}
+    return {"mAP": {**numbers, "num_seeds": seeds, "num_teacher_sets": 2, "note": ""}}
+
+
+def row(name: str, interval_of_test: Any, **differences: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "intervals": {"test": interval_of_test},
+        "differences": {reference: {"test": found} for reference, found in differences.items()},
+        "cost": {
+            "plain_trainings": 14.25,
+            "plain_trainings_by_the_clock": None,
+            "seconds": 61.4,
+            "images_forward": 12345,
+            "images_backward": 6000,
+        },
+    }
+
+
+CONTENT = {
+    "splits": ["test"],
+    "rows": [
+        row("baseline", interval(0.5, 0.45, 0.55, 3)),
+        row(
+            "cpsd [x]", interval(0.512, 0.47, 0.552, 3), baseline=interval(0.012, -0.001, 0.025, 3)
+        ),
+        row("cpsd [x]: teachers", interval(0.53, None, None, None), baseline=None),
+    ],
+}
+
+
+def printed(table: Table) -> list[str]:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_every_row_has_its_interval_and_its_difference() -> None:
+    lines = printed(comparison_table(CONTENT))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells == [
+        ["test", "baseline", "3", "50.0 (45.0 to 55.0)", ""],
+        ["", "cpsd [x]", "3", "51.2 (47.0 to 55.2)", "+1.2 (-0.1 to +2.5)"],
+        ["", "cpsd [x]: teachers", "2 sets", "53.0", ""],
+    ]
+
+
+def test_costs_are_in_plain_trainings_seconds_and_pictures() -> None:
+    lines = printed(cost_table(CONTENT))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells[0] == ["baseline", "14.25", "-", "61", "12,345", "6,000"]
