@@ -104,7 +104,7 @@ def test_imports_point_to_earlier_layers(path: Path) -> None:
         ("run", {"errors", "files"}),
         ("evaluation", {"config", "errors", "files", "labels", "memory", "strategies"}),
         ("losses", {"config", "labels", "losses"}),
-        ("report", {"training", "data", "report"}),
+        ("report", {"data", "partition", "training"}),
         ("cli", {"arguments", "errors", "files", "verbs"}),
     ],
 )

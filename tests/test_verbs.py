@@ -16,6 +16,7 @@ from rich.console import Console
 
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
+from cpsd.partition import read_partition
 from cpsd.stage_work import predictions_file
 from cpsd.verbs import data
 
@@ -302,3 +303,23 @@ def test_the_installed_command_answers() -> None:
     result = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert "evaluate" in result.stdout
+
+
+def test_partition_shows_which_labels_share_a_part(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cut"
+    cut = [str(digits), "--config", "demo", "--partition.parts", "2", "--out", str(out)]
+    assert main(["partition", *cut]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for strategy in ("co-occurrence", "dis-occurrence"):
+        partition = read_partition(out / "partitions" / f"{strategy}.json")
+        assert partition.normalized_cut is not None
+        assert f"normalized cut {partition.normalized_cut:.4f}" in shown
+        for index in range(2):
+            first, second, *_ = partition.part_labels(index)
+            assert f"{first}; {second};" in shown
+    # A run that ends there has no student to evaluate or predict with.
+    assert main(["predict", str(out), str(digits.parent / "images")]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"The run {out} has no student yet; go on with it (cpsd run)" in message

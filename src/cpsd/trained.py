@@ -84,6 +84,11 @@ def load_trained(
             + did_you_mean(name, choices)
         )
     if name in (STUDENT, BASELINE):
+        if not (path / name / CARD_FILE).is_file():
+            raise ModelError(
+                f"The run {path} has no {name} yet; go on with it (cpsd run), or name another "
+                "predictor with --predictor."
+            )
         return load_trained(path / name, make_model=make_model)
     settings = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
     order = settings["partition"]["strategies"] if name == TEACHERS else [name.split("/")[1]]

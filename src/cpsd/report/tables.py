@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cpsd.data.records import TEST
+from cpsd.partition import LabelPartition
 
 PERCENT_COLUMNS = ("mAP", "CF1", "OF1")
 DISTANCES = {"squared_logit": "squared logit", "absolute_probability": "probability"}
@@ -40,6 +41,20 @@ def distance_table(boards: Mapping[str, Mapping[str, Any]]) -> Table:
         for split in in_order(boards)
     }
     return _split_table("Student to teachers", ("teachers", *DISTANCES.values()), blocks)
+
+
+def partition_table(partitions: Sequence[LabelPartition]) -> Table:
+    """Return which labels share a part, and how small each partition's normalized cut is."""
+    table = _table("Partitions", ("strategy", "labels in a part"), ("part", "size"))
+    for partition in partitions:
+        cut = partition.normalized_cut
+        value = "" if cut is None else f"\nnormalized cut {cut:.4f}"
+        for index in range(partition.num_parts):
+            names = partition.part_labels(index).names
+            head = "" if index else f"{escape(partition.strategy)}{value}"
+            table.add_row(head, escape("; ".join(names)), str(index), str(len(names)))
+        table.add_section()
+    return table
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:

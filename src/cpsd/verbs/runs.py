@@ -17,7 +17,7 @@ from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
 from cpsd.run import RunDirectory
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
-from cpsd.verbs.shown_run import show_run
+from cpsd.verbs.shown_run import show_partitions, show_run
 from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
 
 LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": STUDENT}
@@ -56,7 +56,8 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
             announce=announce,
             config=as_yaml(config),
         )
-    show_run(directory.path)
+    show = show_partitions if last_stage == LAST_STAGE["partition"] else show_run
+    show(directory.path)
     return 0
 
 

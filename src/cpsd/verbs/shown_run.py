@@ -6,11 +6,19 @@ from typing import Any
 
 from cpsd.errors import RunError
 from cpsd.files import read_json
-from cpsd.report.tables import distance_table, in_order, score_table, stage_table
+from cpsd.partition import read_partition
+from cpsd.report.tables import distance_table, in_order, partition_table, score_table, stage_table
 from cpsd.verbs.terminal import console, say_excluded
 
 BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it scored anew."
 MANIFEST_REMEDY = "Start the run again to have it written anew."
+
+
+def show_partitions(run: Path) -> None:
+    """Print a run's partitions, and where it lies."""
+    files = sorted((run / "partitions").glob("*.json"))
+    console.print(partition_table([read_partition(path) for path in files]))
+    console.print(f"The run lies in {run}", markup=False)
 
 
 def show_run(run: Path) -> None:
