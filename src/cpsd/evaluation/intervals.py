@@ -227,11 +227,11 @@ def _interval(
     low = high = math.nan
     if len(defined_R) >= (1 - _MOST_UNDEFINED) * len(images_R):
         images_D = np.tile(defined_R - defined_R.mean(), _repeats(len(defined_R)))
-        seeds_D = [
+        seeds_D = sum(
             sign * seed_deviations(p.points, p.teacher_sets, len(images_D), seed=seed, stream=k)
             for k, (sign, p) in enumerate(signed)
-        ]
-        replicates_D = mean + images_D + np.sum(seeds_D, axis=0)
+        )
+        replicates_D = mean + images_D + seeds_D
         tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
         low, high = np.clip(np.quantile(replicates_D, tails), *within).tolist()
     else:
