@@ -57,7 +57,10 @@ def test_one_seed_gives_percentiles_over_images_and_says_so() -> None:
     shifted = 0.4 + images - images.mean()
     assert ends(found) == pytest.approx(np.quantile(shifted, (0.025, 0.975)), abs=2e-4)
     assert not found.covers_seeds
-    assert found.note == "One seed: the interval is over test images only."
+    assert (
+        found.note
+        == "One seed: the interval is over test images only, not over chance in training."
+    )
 
 
 @pytest.mark.parametrize("deviation", [0.004, 0.02])
@@ -155,7 +158,10 @@ def test_what_is_not_covered_is_said(num_seeds: int, sets: tuple[int, ...], word
 
 def test_ensembles_say_how_few_teacher_sets_there_are() -> None:
     one, two = arm_of([0.4], ensemble=True), arm_of([0.4, 0.41], ensemble=True)
-    assert interval(one).note == "One teacher set: the interval is over test images only."
+    assert (
+        interval(one).note
+        == "One teacher set: the interval is over test images only, not over chance in training."
+    )
     assert interval(two).note.startswith("Two teacher sets say little")
     gap = difference(one, arm_of([0.39, 0.4, 0.41]))
     assert not gap.covers_seeds
@@ -249,6 +255,7 @@ def test_intervals_hold_the_truth_in_simulation(
         ([math.nan], (1, 5), (0,), None, "one finite value or more"),
         ([0.4], (2, 5), (0,), None, "Resamples of shape"),
         ([0.4], (5,), (0,), None, "Resamples of shape"),
+        ([0.4], (1, 0), (0,), None, "Resamples of shape"),
         ([0.4, 0.5], (2, 5), (0, 0), None, "distinct seeds"),
         ([0.4, 0.5], (2, 5), (0,), None, "distinct seeds"),
         ([0.4, 0.5], (2, 5), None, None, "distinct seeds"),
