@@ -228,7 +228,7 @@ def table_of_scores(repetitions: int) -> Iterator[str]:
         yield (
             f"| {pictures.num_images} | {pictures.num_labels} "
             f"| {pictures.num_images * pictures.share:.0f} | {len(sets)} | {len(set(sets))} "
-            f"| {shares} |" + (f" (no interval in {without:.0f} %)" if without else "")
+            f"| {shares} |" + (f" (no interval in {without:.1f} %)" if without else "")
         )
 
 

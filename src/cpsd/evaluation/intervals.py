@@ -8,7 +8,8 @@ test split and ``x_sr`` under resample r, one replicate is
     mean_s(x_s)  +  [ mean_s(x_sr) - mean_sr(x_sr) ]  +  deviation of the seeds
 
 The bracket is the bootstrap of images, moved so that the interval lies about the value reported:
-average precision of images that were drawn twice is a little too high. The deviation of the seeds
+average precision of images that were drawn twice is too high, with rare labels by more than the
+interval is wide. The deviation of the seeds
 is that of ``cpsd.evaluation.seed_level``. An interval is from the 2.5th to the 97.5th percentile.
 
 Seeds are crossed with images, not nested in them, so both levels are drawn independently of each
@@ -48,9 +49,11 @@ from the same source, with the same training data and the same settings; it says
 data or other settings.
 
 Test images: as many images as there are were drawn with replacement, again and again, and every \
-predictor was scored on every such resample, all arms on the same ones. Seeds: each seed is given \
-random weights, the same for all arms, scaled so that a spread seen in a few seeds is trusted as \
-little as Student's t distribution says. Drawing 3 seeds from 3 would give intervals far too narrow.
+predictor was scored on every such resample, all arms on the same ones. Their spread counts, not \
+their mean: images that stand there twice flatter average precision a little. Seeds: each seed is \
+given random weights, the same for all arms, scaled so that a spread seen in a few seeds is \
+trusted as little as Student's t distribution says. Drawing 3 seeds from 3 would give intervals \
+far too narrow.
 
 A difference between two arms is taken seed by seed and resample by resample first, so that what a \
 seed or an image does to both arms cancels. Where one of the arms is a teacher ensemble, which has \
@@ -94,7 +97,7 @@ class ArmScores:
         num_rows = len(self.points)
         if self.points.ndim != 1 or num_rows == 0 or not np.isfinite(self.points).all():
             raise ValueError(f"The points {self.points} must be one finite value or more.")
-        if self.resampled.ndim != 2 or len(self.resampled) != num_rows:
+        if self.resampled.ndim != 2 or len(self.resampled) != num_rows or not self.resampled.size:
             raise ValueError(f"Resamples of shape {self.resampled.shape} for {num_rows} points.")
         if len(self.rows) != num_rows or len(set(self.rows)) < num_rows:
             raise ValueError(f"{num_rows} points need as many distinct seeds or sets: {self.rows}.")
@@ -227,11 +230,11 @@ def _interval(
     low = high = math.nan
     if len(defined_R) >= (1 - _MOST_UNDEFINED) * len(images_R):
         images_D = np.tile(defined_R - defined_R.mean(), _repeats(len(defined_R)))
-        seeds_D = [
+        seeds_D = sum(
             sign * seed_deviations(p.points, p.teacher_sets, len(images_D), seed=seed, stream=k)
             for k, (sign, p) in enumerate(signed)
-        ]
-        replicates_D = mean + images_D + np.sum(seeds_D, axis=0)
+        )
+        replicates_D = mean + images_D + seeds_D
         tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
         low, high = np.clip(np.quantile(replicates_D, tails), *within).tolist()
     else:
@@ -257,7 +260,7 @@ def _notes(arm: ArmScores) -> list[str]:
     num_rows, num_sets = len(arm.points), arm.num_teacher_sets
     unit = "teacher set" if arm.seeds is None else "seed"
     if num_rows == 1:
-        return [f"One {unit}: the interval is over test images only."]
+        return [f"One {unit}: the interval is over test images only, not over chance in training."]
     notes = []
     if num_sets == 1 and unit == "seed":
         notes.append("Conditional on one teacher set: how much another would change is not known.")
