@@ -95,7 +95,10 @@ def _compare_parser() -> ArgumentParser:
     parser = _run_parser("the method beside plain training and controls, over seeds")
     parser.add_argument("--seeds", type=int, default=3, help="baselines and students an arm")
     parser.add_argument(
-        "--teacher-seeds", type=int, default=2, help="independent sets of teachers they share"
+        "--teacher-seeds",
+        type=int | None,
+        default=None,
+        help="independent sets of teachers they share; by default one a seed, at most 3",
     )
     parser.add_argument(
         "--arms",

@@ -21,8 +21,9 @@ from cpsd.evaluation.metrics import Metrics, evaluate
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
 from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
-from cpsd.evaluation.verdict import verdict
+from cpsd.evaluation.verdict import headline, verdict
 from cpsd.run import Cost
+from cpsd.seeds import derive_seed
 from cpsd.stage_work import predictions_file
 
 METRICS = ("mAP", "CF1", "OF1")
@@ -161,7 +162,8 @@ class Results:
                 top_k=self.settings.top_k,
             )
             # The same seed for every predictor: what is paired is paired by these.
-            weights_NR = draw_image_weights(len(logits_NC), self.num_resamples, seed=0)
+            seed = derive_seed(0, "test images")
+            weights_NR = draw_image_weights(len(logits_NC), self.num_resamples, seed=seed)
             resampled = resampled_metrics(
                 logits_NC, targets_NC, weights_NR, threshold=self.settings.threshold
             )
@@ -208,7 +210,7 @@ class Results:
 
     def _differences(self, row: Row, reference: Row) -> dict[str, Any]:
         """Return the row minus the reference; null where they have no seed in common yet."""
-        if row.seeds and not set(row.seeds) & set(reference.seeds):
+        if row.seeds and not self._share_seeds(row.name, reference.name):
             return dict.fromkeys(self.splits)
         return {
             split: {
@@ -220,17 +222,31 @@ class Results:
             for split in self.splits
         }
 
-    def _verdicts(self) -> dict[str, list[dict[str, Any]]]:
+    def _verdicts(self) -> dict[str, Any]:
         """Return, by split, what the intervals say about the method."""
-        found: dict[str, list[dict[str, Any]]] = {split: [] for split in self.splits}
+        found = {}
         for split in self.splits:
-            for reference in REFERENCES:
-                rows = [self.rows[name] for name in (CPSD, reference) if name in self.rows]
-                if len(rows) == 2 and set(rows[0].seeds) & set(rows[1].seeds):
-                    first, second = (row.arm_scores(split, METRICS[0]) for row in rows)
-                    said = verdict(difference(first, second), arm=CPSD, reference=reference)
-                    found[split].append(said.to_json())
+            against = {
+                reference: verdict(
+                    difference(
+                        self.rows[CPSD].arm_scores(split, METRICS[0]),
+                        self.rows[reference].arm_scores(split, METRICS[0]),
+                    ),
+                    arm=CPSD,
+                    reference=reference,
+                )
+                for reference in REFERENCES
+                if self._share_seeds(CPSD, reference)
+            }
+            found[split] = {
+                "headline": headline(*against.values()) if len(against) == 2 else None,
+                "verdicts": [one.to_json() for one in against.values()],
+            }
         return found
+
+    def _share_seeds(self, first: str, second: str) -> bool:
+        seeds = [set(self.rows[name].seeds) for name in (first, second) if name in self.rows]
+        return len(seeds) == 2 and bool(seeds[0] & seeds[1])
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

@@ -22,6 +22,8 @@ from cpsd.verbs.runs import default_out, smoke_form
 from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
 
 FILE = "compare.json"
+ENOUGH_TEACHER_SETS = 3
+"""From three on, how much teacher sets differ is seen and not assumed (docs/evidence.md)."""
 
 
 def compare(arguments: Namespace) -> int:
@@ -29,7 +31,10 @@ def compare(arguments: Namespace) -> int:
     if arguments.resamples < 1:
         raise ConfigError(f"--resamples is {arguments.resamples}; it must be at least 1.")
     config = command_line.run_config(arguments)
-    plan = Plan(chosen_arms(arguments.arms), arguments.seeds, arguments.teacher_seeds)
+    seeds, teacher_sets = arguments.seeds, arguments.teacher_seeds
+    if teacher_sets is None:
+        teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)
+    plan = Plan(chosen_arms(arguments.arms), seeds, teacher_sets)
     directory = RunDirectory(Path(arguments.out or f"{default_out(arguments)}-compared"))
     if arguments.smoke:
         config = smoke_form(config, directory.path)
@@ -90,8 +95,10 @@ def _show(results: Results) -> None:
     """Print the tables of what is done so far, and what they say."""
     content = results.to_json()
     console.print(comparison_table(content), cost_table(content))
-    for split, verdicts in content["verdicts"].items():
-        say([f"{split}: {verdict['text']}" for verdict in verdicts])
+    for split, found in content["verdicts"].items():
+        headline = [found["headline"]] if found["headline"] else []
+        texts = [*headline, *(verdict["text"] for verdict in found["verdicts"])]
+        say([f"{split}: {text}" for text in texts])
 
 
 def _show_plan(plan: Plan, seed: int) -> None:
