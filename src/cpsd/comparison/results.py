@@ -16,7 +16,7 @@ from cpsd.comparison.arms import BASELINE_LONG, CPSD
 from cpsd.comparison.costs import passes
 from cpsd.comparison.runs import ComparedRun, Plan
 from cpsd.config import EvaluationConfig
-from cpsd.evaluation.intervals import METHOD, ArmScores, difference, interval
+from cpsd.evaluation.intervals import METHOD, ArmScores, Interval, difference, interval
 from cpsd.evaluation.metrics import Metrics, evaluate
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
@@ -105,6 +105,8 @@ class Results:
         self.settings = settings
         self.num_resamples = num_resamples
         self.rows: dict[str, Row] = {}
+        # Intervals take milliseconds each, and most stay as they are when a run comes.
+        self._intervals: dict[tuple[object, ...], Interval] = {}
 
     def add(self, run: ComparedRun) -> None:
         """Score a run and put it into its rows.
@@ -177,9 +179,7 @@ class Results:
             "runs": [self._run_json(row, number) for number in range(len(row.runs))],
             "cost": _cost_json(_mean(row.costs), plain),
             "intervals": {
-                split: {
-                    metric: interval(row.arm_scores(split, metric)).to_json() for metric in METRICS
-                }
+                split: {metric: self._interval(row, split, metric).to_json() for metric in METRICS}
                 for split in self.splits
             },
             "differences": {
@@ -214,9 +214,7 @@ class Results:
             return dict.fromkeys(self.splits)
         return {
             split: {
-                metric: difference(
-                    row.arm_scores(split, metric), reference.arm_scores(split, metric)
-                ).to_json()
+                metric: self._difference(row, reference, split, metric).to_json()
                 for metric in METRICS
             }
             for split in self.splits
@@ -228,10 +226,7 @@ class Results:
         for split in self.splits:
             against = {
                 reference: verdict(
-                    difference(
-                        self.rows[CPSD].arm_scores(split, METRICS[0]),
-                        self.rows[reference].arm_scores(split, METRICS[0]),
-                    ),
+                    self._difference(self.rows[CPSD], self.rows[reference], split, METRICS[0]),
                     arm=CPSD,
                     reference=reference,
                 )
@@ -243,6 +238,20 @@ class Results:
                 "verdicts": [one.to_json() for one in against.values()],
             }
         return found
+
+    def _interval(self, row: Row, split: str, metric: str) -> Interval:
+        key = (row.name, len(row.runs), split, metric)
+        if key not in self._intervals:
+            self._intervals[key] = interval(row.arm_scores(split, metric))
+        return self._intervals[key]
+
+    def _difference(self, row: Row, reference: Row, split: str, metric: str) -> Interval:
+        key = (row.name, len(row.runs), reference.name, len(reference.runs), split, metric)
+        if key not in self._intervals:
+            self._intervals[key] = difference(
+                row.arm_scores(split, metric), reference.arm_scores(split, metric)
+            )
+        return self._intervals[key]
 
     def _share_seeds(self, first: str, second: str) -> bool:
         seeds = [set(self.rows[name].seeds) for name in (first, second) if name in self.rows]
