@@ -50,7 +50,7 @@ class Temperatures:
                     f"The label '{name}' has no temperature: these were fitted for other labels."
                 )
         temperature_C = np.array([self.by_label[name] for name in labels])
-        return (logits_NC / temperature_C).astype(np.float32)
+        return np.asarray(logits_NC / temperature_C, dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``temperatures.json`` holds."""
