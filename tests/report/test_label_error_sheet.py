@@ -16,7 +16,7 @@ class Entry:
     label: str = "dog"
     given: int = 1
     probabilities: dict[str, float] = field(default_factory=lambda: {"first": 0.1, "second": 0.2})
-    score: float = 0.05
+    probability: float = 0.05
 
 
 @pytest.fixture

@@ -1,21 +1,22 @@
 """Which targets are likely wrong? Those that both teacher ensembles contradict.
 
-The score of an entry (image, label) is the probability that the given target is right: its
-self-confidence, the score that confident learning ranks by (Northcutt, Jiang and Chuang, "Confident
-Learning", JAIR 2021; for several labels Thyagarajan et al., 2022). What matters is where the
-probability comes from:
-
 1. Each ensemble's logits are calibrated label by label with Platt's logistic regression on the very
    targets in question. Losses such as the asymmetric one push probabilities up, far or less far by
    label; uncalibrated, the list is a list of the labels that were pushed most. Two numbers a label
    cannot learn the errors by heart.
 2. The ensembles are combined by the mean of their calibrated logits, which is calibrated once more:
-   a mean of two that agree is too timid.
+   a mean of two that agree is too timid. This gives the probability ``p`` of the label.
+3. With an error rate ``e1`` among absent and ``e0`` among present ones, the odds that a target is
+   wrong are about ``e1 (1 - p) / p`` where it says present and ``e0 p / (1 - p)`` where it says
+   absent. Confident learning's self-confidence (Northcutt, Jiang and Chuang, JAIR 2021; for several
+   labels Thyagarajan et al., 2022) takes both rates to be equal. Of a rare label nearly all errors
+   are then surplus ones, and no forgotten label is ever listed. We take both kinds of error to be
+   equally many: ``e0 / e1 = (1 - q) / q``, where ``q`` is the share of images with the label. So a
+   target's *score* is the sigmoid of its log odds after half the label's own, ``log(q / (1 - q)) /
+   2``, is taken away. Low scores are likely errors.
 
-An entry is *suspected* if each ensemble alone, calibrated, finds its target less likely than the
-opposite. If flips strike all entries alike, ranking by a calibrated self-confidence is the best
-there is. Labels that were forgotten are harder to see with weak teachers, whose probability of a
-rare label is seldom above one half; so likely errors of both kinds are listed, as many of each.
+A score is no probability of an error: how common errors are is not known, and hard pictures have
+low scores too. A target is *suspected* if each ensemble alone scores it below one half.
 
 The images must be held out: an ensemble that was trained on a wrong target defends it.
 """
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from cpsd.evaluation.figures import figure
@@ -44,12 +45,15 @@ class LabelQuality:
     """How credible each target is.
 
     Args:
-        score: ``(N, C)`` probability that the given target is right; NaN for unknown targets and
-            for labels that cannot be judged (no known positive, or no known negative).
-        suspected: ``(N, C)`` whether each ensemble alone finds the opposite more likely.
+        score: ``(N, C)`` in (0, 1), low where the target is likely wrong; NaN for unknown targets
+            and for labels that cannot be judged (no known positive, or no known negative).
+        probability: ``(N, C)`` calibrated probability of the label, of all ensembles together; NaN
+            where the score is.
+        suspected: ``(N, C)`` whether each ensemble alone scores the target below one half.
     """
 
     score: Floats
+    probability: Floats
     suspected: NDArray[np.bool_]
 
 
@@ -62,13 +66,15 @@ class LikelyError:
         label: the label.
         given: the target: 1 or 0.
         probabilities: ensemble to its own probability of the label, as it is.
-        score: calibrated probability that the target is right.
+        probability: the calibrated probability of the label, of all ensembles together.
+        score: in (0, 1); the lower, the likelier is the target wrong.
     """
 
     image: str
     label: str
     given: int
     probabilities: dict[str, float]
+    probability: float
     score: float
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +84,7 @@ class LikelyError:
             "label": self.label,
             "given": self.given,
             "probabilities": {name: figure(p) for name, p in self.probabilities.items()},
+            "probability": figure(self.probability),
             "score": figure(self.score),
         }
 
@@ -128,7 +135,7 @@ def label_quality(logits: Mapping[str, Logits], targets_NC: Targets) -> LabelQua
     """
     if not logits or any(logits_NC.shape != targets_NC.shape for logits_NC in logits.values()):
         raise ValueError("Each ensemble, at least one, must have logits of the targets' shape.")
-    score = np.full(targets_NC.shape, np.nan)
+    score, probability = np.full((2, *targets_NC.shape), np.nan)
     suspected = np.zeros(targets_NC.shape, dtype=np.bool_)
     for c in range(targets_NC.shape[1]):
         known_N = targets_NC[:, c] != UNKNOWN
@@ -138,9 +145,11 @@ def label_quality(logits: Mapping[str, Logits], targets_NC: Targets) -> LabelQua
         own = [calibrated(logits_NC[known_N, c], present_N) for logits_NC in logits.values()]
         together = calibrated(np.mean(own, axis=0), present_N)
         towards_given = np.where(present_N, 1, -1)
-        score[known_N, c] = expit(together * towards_given)
-        suspected[known_N, c] = np.all([z * towards_given < 0 for z in own], axis=0)
-    return LabelQuality(score, suspected)
+        middle = logit(present_N.mean()) / 2
+        probability[known_N, c] = expit(together)
+        score[known_N, c] = expit((together - middle) * towards_given)
+        suspected[known_N, c] = np.all([(z - middle) * towards_given < 0 for z in own], axis=0)
+    return LabelQuality(score, probability, suspected)
 
 
 def find_label_errors(
@@ -178,6 +187,7 @@ def find_label_errors(
             label=labels.names[c],
             given=int(targets_NC[n, c]),
             probabilities={name: float(expit(z_NC[n, c])) for name, z_NC in logits.items()},
+            probability=float(quality.probability[n, c]),
             score=float(quality.score[n, c]),
         )
         for n, c in listed
@@ -216,8 +226,7 @@ def calibrated(logits_N: NDArray[np.floating[Any]], present_N: NDArray[np.bool_]
         fitted = LogisticRegression(C=1.0).fit(standard_N1, present_N)
         if fitted.coef_[0, 0] > 0:
             return np.asarray(fitted.decision_function(standard_N1), dtype=np.float64)
-    share = present_N.mean()
-    return np.full(len(logits), np.log(share / (1 - share)))
+    return np.full(len(logits), logit(present_N.mean()))
 
 
 def _lowest(score: Floats, mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """A picture sheet of likely label errors, to be looked through by eye.
 
-Each tile is a picture with its label, what the data say of it and what the ensembles say.
+Each tile is a picture with its label, what the data say of it, how likely the label is to the
+calibrated ensembles together, and the probability of each ensemble as it is.
 """
 
 import os
@@ -23,7 +24,7 @@ _TITLE = 34
 _BACKGROUND, _FRAME = "#ffffff", "#f0f0f0"
 _INK, _PALE = "#1a1a1a", "#595959"
 _SURPLUS, _MISSING = "#a3280b", "#0b4fa3"
-"""Colours of "given, likely wrong" and "not given, likely missing"; the words say it too."""
+"""Colours of labels that are given and of those that are not; the words say it too."""
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -52,8 +53,8 @@ class LikelyError(Protocol):
         ...
 
     @property
-    def score(self) -> float:
-        """Probability that the target is right."""
+    def probability(self) -> float:
+        """Calibrated probability of the label, of all ensembles together."""
         ...
 
 
@@ -120,10 +121,10 @@ def _draw_picture(
 
 
 def _draw_words(draw: ImageDraw.ImageDraw, corner: tuple[int, int], entry: LikelyError) -> None:
-    verdict = "given, likely wrong" if entry.given else "not given, likely missing"
+    # The probability of the label, not of an error: how common errors are nobody knows.
     lines = [
         (entry.label, _SURPLUS if entry.given else _MISSING),
-        (f"{verdict} ({1 - entry.score:.0%})", _INK),
+        (f"{'given' if entry.given else 'not given'}, found {entry.probability:.0%} likely", _INK),
         *((f"{name} {p:.2f}", _PALE) for name, p in entry.probabilities.items()),
         (entry.image, _PALE),
     ]
