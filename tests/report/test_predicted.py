@@ -101,6 +101,6 @@ def test_each_label_may_have_its_own_threshold() -> None:
     show_table(console, RECORDS, PROBABILITIES, thresholds)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "reaches their own threshold" in text
+    assert "Labels that reach their own threshold" in text
     assert "dog 0.90, tram, red 0.50" in text
     assert "cat" not in text

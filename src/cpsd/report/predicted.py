@@ -23,9 +23,10 @@ def show_table(
     console: Console, records: Records, probabilities_NC: Probabilities, threshold: Threshold
 ) -> None:
     """Print a row a picture with its labels, the most probable first."""
-    own = "a probability that reaches their own threshold"
-    reached = own if np.ndim(threshold) else f"a probability of {threshold:g} or more"
-    table = Table(title=f"Labels with {reached}", title_justify="left")
+    reached = "that reach their own threshold"
+    if np.ndim(threshold) == 0:
+        reached = f"with a probability of {threshold:g} or more"
+    table = Table(title=f"Labels {reached}", title_justify="left")
     table.add_column("picture", overflow="fold")
     table.add_column("labels", overflow="fold")
     for path, row in zip(records.paths, probabilities_NC, strict=True):
