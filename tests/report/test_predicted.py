@@ -89,3 +89,18 @@ def test_the_table_names_the_most_probable_first() -> None:
     assert "tram" not in text
     odd = next(line for line in text.splitlines() if "[name]" in line)
     assert odd.replace("│", " ").split()[-1] == "-"
+
+
+def test_each_label_may_have_its_own_threshold() -> None:
+    thresholds = np.array([0.6, 0.9, 0.4])
+    rows = list(csv.DictReader(io.StringIO(as_csv(RECORDS, PROBABILITIES, thresholds))))
+    assert [row["labels"] for row in rows] == ["dog; tram, red", ""]
+    lines = as_json_lines(RECORDS, PROBABILITIES, thresholds).splitlines()
+    assert json.loads(lines[0])["labels"] == ["dog", "tram, red"]
+    console = Console(file=io.StringIO(), width=120)
+    show_table(console, RECORDS, PROBABILITIES, thresholds)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "Labels that reach their own threshold" in text
+    assert "dog 0.90, tram, red 0.50" in text
+    assert "cat" not in text

@@ -7,17 +7,14 @@ What is predicted on it counts in OP, where it is as wrong as any other false al
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpsd.errors import DataError
+from cpsd.evaluation.predicted_labels import ScoreKind, Scores, predicted_labels
 from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
-
-Scores = NDArray[np.floating[Any]]
-"""``(N, C)`` logits or probabilities; only average precision and top-k are blind to which."""
-ScoreKind = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,8 @@ class Metrics(PrecisionRecall):
         average_precision: label to average precision; NaN for an excluded label.
         excluded_labels: the labels without a known positive.
         num_images: pictures scored.
-        threshold: probability from which a label counts as predicted.
+        threshold: probability from which a label counts as predicted; by label where each has its
+            own.
         top_k: labels a picture in ``at_top_k``.
     """
 
@@ -57,7 +55,7 @@ class Metrics(PrecisionRecall):
     average_precision: dict[str, float]
     excluded_labels: tuple[str, ...]
     num_images: int
-    threshold: float
+    threshold: float | dict[str, float]
     top_k: int
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def evaluate(
     targets_NC: Targets,
     labels: LabelSpace,
     *,
-    threshold: float = 0.5,
+    threshold: float | NDArray[np.floating[Any]] = 0.5,
     top_k: int = 3,
     kind: ScoreKind = "logits",
 ) -> Metrics:
@@ -92,7 +90,8 @@ def evaluate(
         scores_NC: ``(N, C)`` logits or probabilities.
         targets_NC: ``(N, C)``; 1 present, 0 absent, -1 unknown.
         labels: the C labels.
-        threshold: probability from which (inclusive) a label counts as predicted.
+        threshold: probability from which (inclusive) a label counts as predicted; a number, or
+            ``(C,)`` with one for each label.
         top_k: how many labels a picture has at most in the top-k figures; equal scores go to the
             label that stands first. An unknown label takes its place among them, then counts not.
         kind: whether the scores are logits or probabilities.
@@ -117,7 +116,7 @@ def evaluate(
     if scores_NC.shape[0] == 0:
         raise DataError("There is no picture to score: the split is empty.")
     ap_C = _average_precision(scores_NC, targets_NC)
-    predicted_NC = scores_NC >= score_at(scores_NC, threshold, kind)
+    predicted_NC = predicted_labels(scores_NC, threshold, kind=kind)
     top_NC = predicted_NC & top_k_mask(scores_NC, top_k)
     return Metrics(
         **asdict(precision_recall(predicted_NC, targets_NC)),
@@ -126,7 +125,7 @@ def evaluate(
         average_precision=dict(zip(labels, ap_C.tolist(), strict=True)),
         excluded_labels=tuple(labels.names[c] for c in np.flatnonzero(np.isnan(ap_C))),
         num_images=scores_NC.shape[0],
-        threshold=threshold,
+        threshold=_threshold_in_words(threshold, labels),
         top_k=top_k,
     )
 
@@ -245,25 +244,6 @@ def checked_scores(scores_NC: Scores, targets_NC: Targets) -> Scores:
     return scores_NC if exact else scores_NC.astype(np.result_type(scores_NC.dtype, np.float32))
 
 
-def score_at(scores_NC: Scores, threshold: float, kind: ScoreKind) -> float:
-    """Return the score that stands for the probability ``threshold``.
-
-    Raises:
-        ValueError: a threshold not inside (0, 1), or probabilities outside [0, 1].
-
-    Example:
-        >>> score_at(np.zeros((1, 1)), 0.5, "logits")
-        0.0
-    """
-    if not 0 < threshold < 1:
-        raise ValueError(f"The threshold is {threshold}; it must be between 0 and 1.")
-    if kind == "logits":
-        return math.log(threshold / (1 - threshold))
-    if scores_NC.min() < 0 or scores_NC.max() > 1:
-        raise ValueError("Probabilities must lie in [0, 1]; pass logits with kind='logits'.")
-    return threshold
-
-
 def _average_precision(scores_NC: Scores, targets_NC: Targets) -> NDArray[np.float64]:
     # Precision at a positive's score is (positives >= score) / (all >= score), and the average is
     # over positives: two sorts of plain values and no argsort. An unknown is below every score.
@@ -281,6 +261,14 @@ def _average_precision(scores_NC: Scores, targets_NC: Targets) -> NDArray[np.flo
             hits = positives.size - np.maximum.accumulate(first_of_tie)
             ap_C[c] = np.mean(hits / (num_images - np.searchsorted(ranked_N, positives)))
     return ap_C
+
+
+def _threshold_in_words(
+    threshold: float | NDArray[np.floating[Any]], labels: LabelSpace
+) -> float | dict[str, float]:
+    if np.ndim(threshold) == 0:
+        return float(threshold)
+    return dict(zip(labels, np.asarray(threshold).tolist(), strict=True))
 
 
 def _count_by_label(mask_NC: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cpsd.errors import DataError
-from cpsd.evaluation.metrics import ScoreKind, Scores, checked_scores, score_at
+from cpsd.evaluation.metrics import checked_scores
+from cpsd.evaluation.predicted_labels import ScoreKind, Scores, predicted_labels
 from cpsd.labels import PRESENT, UNKNOWN, Targets
 
 Weights = NDArray[np.uint8]
@@ -81,7 +82,7 @@ def resampled_metrics(
     targets_NC: Targets,
     weights_NR: Weights,
     *,
-    threshold: float = 0.5,
+    threshold: float | Floats = 0.5,
     kind: ScoreKind = "logits",
 ) -> ResampledMetrics:
     """Return mAP, CF1, OF1 and each label's average precision under every resample.
@@ -94,7 +95,8 @@ def resampled_metrics(
         scores_NC: ``(N, C)`` logits or probabilities.
         targets_NC: ``(N, C)``; 1 present, 0 absent, -1 unknown.
         weights_NR: ``(N, R)``, from ``draw_image_weights``.
-        threshold: probability from which (inclusive) a label counts as predicted.
+        threshold: probability from which (inclusive) a label counts as predicted, or one for each
+            label ``(C,)``.
         kind: whether the scores are logits or probabilities.
 
     Raises:
@@ -118,7 +120,7 @@ def resampled_metrics(
             f"Weights of shape {weights_NR.shape} do not fit {num_images} images; they must be "
             "(images, resamples)."
         )
-    cut = score_at(scores_NC, threshold, kind)
+    predicted_NC = predicted_labels(scores_NC, threshold, kind=kind)
     num_resamples = weights_NR.shape[1]
     ap_CR = np.empty((num_labels, num_resamples))
     counts_3CR = np.empty((3, num_labels, num_resamples))
@@ -126,7 +128,7 @@ def resampled_metrics(
         scores_CN = np.ascontiguousarray(scores_NC[:, labels].T)
         targets_CN = np.ascontiguousarray(targets_NC[:, labels].T)
         rankings = [_rank(z, y) for z, y in zip(scores_CN, targets_CN, strict=True)]
-        masks_3CN = _masks(scores_CN >= cut, targets_CN)
+        masks_3CN = _masks(np.ascontiguousarray(predicted_NC[:, labels].T), targets_CN)
         for resamples in _blocks(
             num_resamples, max(_FEWEST_RESAMPLES, _BLOCK_BYTES // (4 * num_images))
         ):

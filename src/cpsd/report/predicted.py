@@ -15,23 +15,29 @@ from rich.table import Table
 from cpsd.data.records import Records
 
 Probabilities = NDArray[np.float64]
+Threshold = float | NDArray[np.float64]
+"""The probability from which a label is predicted: one for all labels, or ``(C,)``."""
 
 
 def show_table(
-    console: Console, records: Records, probabilities_NC: Probabilities, threshold: float
+    console: Console, records: Records, probabilities_NC: Probabilities, threshold: Threshold
 ) -> None:
     """Print a row a picture with its labels, the most probable first."""
-    table = Table(title=f"Labels with a probability of {threshold:g} or more", title_justify="left")
+    reached = "that reach their own threshold"
+    if np.ndim(threshold) == 0:
+        reached = f"with a probability of {threshold:g} or more"
+    table = Table(title=f"Labels {reached}", title_justify="left")
     table.add_column("picture", overflow="fold")
     table.add_column("labels", overflow="fold")
     for path, row in zip(records.paths, probabilities_NC, strict=True):
         order = np.argsort(-row, kind="stable")
-        chosen = [f"{records.labels.names[c]} {row[c]:.2f}" for c in order if row[c] >= threshold]
+        reaches = row >= threshold
+        chosen = [f"{records.labels.names[c]} {row[c]:.2f}" for c in order if reaches[c]]
         table.add_row(escape(_readable(path)), escape(", ".join(chosen)) or "-")
     console.print(table)
 
 
-def as_csv(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
+def as_csv(records: Records, probabilities_NC: Probabilities, threshold: Threshold) -> str:
     """Return CSV: the picture, its labels, then a column of probabilities for each label.
 
     A file name that is not UTF-8 has Python's surrogate escapes, to be written byte for byte.
@@ -44,7 +50,7 @@ def as_csv(records: Records, probabilities_NC: Probabilities, threshold: float) 
     return text.getvalue()
 
 
-def as_json_lines(records: Records, probabilities_NC: Probabilities, threshold: float) -> str:
+def as_json_lines(records: Records, probabilities_NC: Probabilities, threshold: Threshold) -> str:
     r"""Return a JSON object a line: picture, labels, probability of every label.
 
     JSON has no bytes: what is not UTF-8 in a file name comes as ``\udc80`` to ``\udcff``, which
@@ -70,7 +76,7 @@ def _readable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _chosen(records: Records, row: NDArray[np.float64], threshold: float) -> list[str]:
+def _chosen(records: Records, row: NDArray[np.float64], threshold: Threshold) -> list[str]:
     return [records.labels.names[c] for c in np.flatnonzero(row >= threshold)]
 
 
