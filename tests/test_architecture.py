@@ -32,6 +32,7 @@ LAYERS = (
     "fingerprints",
     "given_models",
     "trained",
+    "explain",
     "importing",
     "pipeline",
     "argument_errors",
