@@ -63,7 +63,7 @@ def test_a_map_without_an_idea_gets_the_share_of_the_box(value: float) -> None:
 
 
 def test_several_maxima_share_the_hit() -> None:
-    maps = np.float32([[[5, 1, 1], [1, 5, 1], [1, 5, 1]]])
+    maps = np.array([[[5, 1, 1], [1, 5, 1], [1, 5, 1]]], dtype=np.float32)
     assert score_pointing(maps, [[Box(0.0, 0.0, 1.0, 0.6)]]).hits[0] == pytest.approx(2 / 3)
 
 

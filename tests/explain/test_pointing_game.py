@@ -38,7 +38,7 @@ def test_a_predictor_that_looks_at_the_square_has_its_energy_there(tmp_path: Pat
 
     rows = np.arange(len(records))
     found = point_on(predictors, records, rows, boxes, CONFIG, progress=count)
-    assert counted == [(7, 9), (9, 9)]
+    assert counted == [(7, 27), (9, 27), (16, 27), (18, 27), (25, 27), (27, 27)]
     assert (found["num_pictures"], found["num_pairs"]) == (9, 9)
     left, top, right, bottom = SQUARE
     share = (right - left) * (bottom - top) / (PICTURE_SIZE[0] * PICTURE_SIZE[1])

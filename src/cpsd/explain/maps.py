@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from cpsd.config import RunConfig
-from cpsd.data.loading import PictureLoader, inference_loader, plain
+from cpsd.data.loading import inference_loader, plain
 from cpsd.data.records import Records
 from cpsd.evaluation.predictions import eval_mode
 from cpsd.explain.layers import explained_layer
 from cpsd.memory import plain_inference_memory
+from cpsd.method import computing_threads, device_of
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.models.heads.place_attention import Attending, record_place_attention
+from cpsd.training.soft_labels import Progress
 
 Maps = NDArray[np.float32]
 Method = Literal["grad-cam", "attention"]
@@ -41,23 +43,6 @@ class Pairs:
     images: Tensor
     rows: tuple[int, ...]
     columns: tuple[int, ...]
-
-
-def batches(records: Records, rows: Sequence[int], config: RunConfig) -> PictureLoader:
-    """Return a loader of the pictures ``rows`` as predictors see them, in their order."""
-    return inference_loader(
-        records,
-        plain(rows),
-        config.image,
-        batch_size=config.machine.inference_batch_size,
-        seed=config.seed,
-        workers=0,
-    )
-
-
-def as_pictures(images_B3HW: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 pictures in [0, 1] on ``device``."""
-    return images_B3HW.to(device).float().div_(255)
 
 
 def label_maps(
@@ -111,6 +96,51 @@ def pair_maps(
     with eval_mode(predictor):
         maps_Phw = _maps(predictor, pairs, method, batch_size)
     found: Maps = maps_Phw.clamp(min=0).float().cpu().numpy()
+    return found
+
+
+def record_maps(
+    predictor: nn.Module,
+    records: Records,
+    pairs: Sequence[tuple[int, int]],
+    config: RunConfig,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> Maps:
+    """Return the maps ``(P, h, w)`` of pictures of the records.
+
+    Args:
+        predictor: over the labels of ``records``; moved to the device that ``config`` names.
+        records: the data set.
+        pairs: P rows and columns of its targets; at least one.
+        config: its ``image`` and ``machine`` are read.
+        progress: told how many pictures of how many are done.
+
+    Raises:
+        DataError: a picture cannot be read.
+        ModelError: as ``pair_maps``.
+    """
+    places: dict[int, list[int]] = {}
+    for place, (row, _) in enumerate(pairs):
+        places.setdefault(row, []).append(place)
+    device, size = device_of(config), config.machine.inference_batch_size
+    keys = plain(list(places))
+    loader = inference_loader(
+        records, keys, config.image, batch_size=size, seed=config.seed, workers=0
+    )
+    predictor.to(device)
+    done, maps, order = 0, list[Maps](), list[int]()
+    with computing_threads(config):
+        for batch in loader:
+            images = batch.images.to(device).float().div_(255)
+            own = [(i, place) for i, row in enumerate(batch.rows.tolist()) for place in places[row]]
+            columns = tuple(pairs[place][1] for _, place in own)
+            asked = Pairs(images, tuple(i for i, _ in own), columns)
+            maps.append(pair_maps(predictor, asked, batch_size=size))
+            order += [place for _, place in own]
+            done += len(images)
+            progress(done, len(places))
+    found: Maps = np.concatenate(maps)[np.argsort(order)]
     return found
 
 

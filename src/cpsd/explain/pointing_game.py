@@ -1,50 +1,21 @@
 """The pointing game on a split: do predictors look at the labels whose place is known?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from cpsd.config import RunConfig
 from cpsd.data.boxes import Box, Pair
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import DataError
-from cpsd.explain.maps import (
-    METHOD_NAMES,
-    Pairs,
-    as_pictures,
-    batches,
-    explanation_method,
-    pair_maps,
-)
-from cpsd.explain.pointing import Pointing, score_pointing, summarize
+from cpsd.explain.maps import METHOD_NAMES, explanation_method, record_maps
+from cpsd.explain.pointing import score_pointing, summarize
 from cpsd.labels import PRESENT
-from cpsd.method import computing_threads, device_of
 from cpsd.training.soft_labels import Progress
-
-
-@dataclass(frozen=True)
-class _Located:
-    """Pictures with present labels whose place is known."""
-
-    columns: dict[int, list[int]]
-    """Row of the records -> columns of those labels."""
-    boxes: dict[int, list[list[Box]]]
-    """Row -> boxes of each of them, in shares of the picture."""
-
-    def pairs(self, rows: Sequence[int], images: Tensor) -> Pairs:
-        """Return the pairs of the pictures ``rows``, loaded as ``images``."""
-        counts = [len(self.columns[row]) for row in rows]
-        return Pairs(
-            images,
-            tuple(np.repeat(np.arange(len(rows)), counts).tolist()),
-            tuple(chain.from_iterable(self.columns[row] for row in rows)),
-        )
 
 
 def point_on(
@@ -65,7 +36,7 @@ def point_on(
         rows: of the pictures to look at; those without such a label are passed over.
         boxes: by picture and label, in pixels, as ``read_boxes`` gives them.
         config: its ``image``, ``machine`` and ``seed`` are read.
-        progress: told how many pictures of how many are done.
+        progress: told how many pictures of how many are done, each once a predictor.
 
     Returns:
         What ``summarize`` returns, and the method of each predictor's maps.
@@ -74,48 +45,46 @@ def point_on(
         DataError: no present label of these pictures has a box, or a picture cannot be read.
         ModelError: a predictor cannot be explained, or memory ran out.
     """
-    located = _located(records, rows, boxes)
-    parts: dict[str, list[Pointing]] = {name: [] for name in predictors}
-    device, size = device_of(config), config.machine.inference_batch_size
-    for predictor in predictors.values():
-        predictor.to(device)
-    with computing_threads(config):
-        done = 0
-        for batch in batches(records, list(located.columns), config):
-            pairs = located.pairs(batch.rows.tolist(), as_pictures(batch.images, device))
-            own = list(chain.from_iterable(located.boxes[row] for row in batch.rows.tolist()))
-            for name, predictor in predictors.items():
-                maps_Phw = pair_maps(predictor, pairs, batch_size=size)
-                parts[name].append(score_pointing(maps_Phw, own))
-            done += len(batch.rows)
-            progress(done, len(located.columns))
-    scores = {name: Pointing.joined(own_parts) for name, own_parts in parts.items()}
-    counts = [len(columns) for columns in located.columns.values()]
-    pictures = np.repeat(np.array(list(located.columns)), counts)
-    columns = np.array(list(chain.from_iterable(located.columns.values())))
-    summary = summarize(scores, pictures, columns, records.labels.names, seed=config.seed)
+    names = records.labels.names
+    pairs = [
+        (row, column)
+        for row in rows.tolist()
+        for column in np.flatnonzero(records.targets[row] == PRESENT).tolist()
+        if (records.paths[row], names[column]) in boxes
+    ]
+    if not pairs:
+        raise DataError("None of the pictures has a present label whose place is known.")
+    places = boxes_in_shares(records, pairs, boxes)
+    num_pictures = len({row for row, _ in pairs})
+    scores = {}
+    for number, (name, predictor) in enumerate(predictors.items()):
+
+        def count(done: int, total: int, before: int = number * num_pictures) -> None:
+            progress(before + done, len(predictors) * total)
+
+        maps_Phw = record_maps(predictor, records, pairs, config, progress=count)
+        scores[name] = score_pointing(maps_Phw, places)
+    pictures, columns = np.array(pairs, dtype=np.intp).T
+    summary = summarize(scores, pictures, columns, names, seed=config.seed)
     for name, predictor in predictors.items():
         method = METHOD_NAMES[explanation_method(predictor)]
         summary["predictors"][name] = {"method": method, **summary["predictors"][name]}
     return summary
 
 
-def _located(
-    records: Records, rows: NDArray[np.intp], boxes: Mapping[Pair, Sequence[Box]]
-) -> _Located:
-    """Return what of ``rows`` has a box."""
-    names, located = records.labels.names, _Located({}, {})
-    for row in rows.tolist():
-        path = records.paths[row]
-        present = np.flatnonzero(records.targets[row] == PRESENT).tolist()
-        columns = [column for column in present if (path, names[column]) in boxes]
-        if columns:
-            width, height = read_image(records.image_path(row)).size
-            located.columns[row] = columns
-            located.boxes[row] = [
-                [box.as_shares(width, height) for box in boxes[path, names[column]]]
-                for column in columns
-            ]
-    if not located.columns:
-        raise DataError("None of the pictures has a present label whose place is known.")
-    return located
+def boxes_in_shares(
+    records: Records, pairs: Sequence[tuple[int, int]], boxes: Mapping[Pair, Sequence[Box]]
+) -> list[list[Box]]:
+    """Return the boxes of each pair of row and column, in shares of the picture's sides.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    sizes: dict[int, tuple[int, int]] = {}
+    places = []
+    for row, column in pairs:
+        own = boxes.get((records.paths[row], records.labels.names[column]), ())
+        if own and row not in sizes:
+            sizes[row] = read_image(records.image_path(row)).size
+        places.append([box.as_shares(*sizes[row]) for box in own])
+    return places
