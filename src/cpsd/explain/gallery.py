@@ -22,6 +22,7 @@ from cpsd.config import RunConfig
 from cpsd.data.boxes import Box, Pair
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
+from cpsd.errors import ModelError
 from cpsd.explain.maps import METHOD_NAMES, Maps, explanation_method, record_maps
 from cpsd.explain.overlay import COLOURS, fitted, overlay
 from cpsd.explain.pointing import enlarging
@@ -54,7 +55,8 @@ def write_gallery(
     """Write the gallery of a split into ``folder``; return what ``gallery.json`` holds.
 
     Deterministic. Which entries are chosen depends on probabilities and maps alone, not on who is
-    right: it is no selection in favour of a predictor.
+    right: it is no selection in favour of a predictor. Where a network cannot be explained, there
+    is no entry but a reason: no run should fail for its gallery.
 
     Args:
         folder: where to; made when it is not there.
@@ -69,7 +71,6 @@ def write_gallery(
 
     Raises:
         DataError: a picture cannot be read.
-        ModelError: a predictor cannot be explained.
         RunError: the disk is full, or the folder cannot be written to.
     """
     probabilities_KNC = np.stack([_probabilities(logits[name]) for name in predictors])
@@ -77,44 +78,60 @@ def write_gallery(
     targets_NC = records.targets[rows]
     candidates = choose_pairs(spread_NC, targets_NC, number=_CANDIDATES * number)
     pairs = [(int(rows[n]), c) for n, c in candidates]
+    maps, unexplained = _maps(predictors, records, pairs, config)
     entries: list[dict[str, Any]] = []
-    if pairs:
-        maps = {
-            name: record_maps(network, records, pairs, config)
-            for name, network in predictors.items()
-        }
+    if maps:
         difference_P = map_difference(list(maps.values()))
         spread_P = np.array([spread_NC[pair] for pair in candidates])
         places = boxes_in_shares(records, pairs, boxes or {})
         for p in _best(spread_P + difference_P, candidates, targets_NC, number):
             n, c = candidates[p]
-            entries.append(
-                _entry(
-                    folder,
-                    len(entries) + 1,
-                    records,
-                    pairs[p],
-                    dict(zip(predictors, probabilities_KNC[:, n, c].tolist(), strict=True)),
-                    {name: maps_Phw[p] for name, maps_Phw in maps.items()},
-                    {
-                        "probability_spread": float(spread_P[p]),
-                        "map_difference": float(difference_P[p]),
-                        "boxes": [list(box) for box in places[p]],
-                    },
-                )
-            )
-    methods = {name: METHOD_NAMES[explanation_method(p)] for name, p in predictors.items()}
+            probabilities = dict(zip(predictors, probabilities_KNC[:, n, c].tolist(), strict=True))
+            facts = {
+                "probability_spread": float(spread_P[p]),
+                "map_difference": float(difference_P[p]),
+                "boxes": [list(box) for box in places[p]],
+            }
+            own = {name: maps_Phw[p] for name, maps_Phw in maps.items()}
+            entry = _entry(folder, len(entries) + 1, records, pairs[p], probabilities, own)
+            entries.append({**entry, **facts})
+    selection = _selection(len(entries), spread_NC.shape, split, number)
     gallery = {
         "split": split,
-        "method": next(iter(methods.values())) if len(set(methods.values())) == 1 else "mixed",
-        "methods": methods,
+        **_methods(predictors),
         "predictors": list(predictors),
         "colours": COLOURS,
-        "selection": _selection(len(entries), spread_NC.shape, split, number),
+        "selection": selection,
         "entries": entries,
+        "unexplained": unexplained,
     }
     write_json(folder / GALLERY_FILE, gallery)
     return gallery
+
+
+def _maps(
+    predictors: Mapping[str, nn.Module],
+    records: Records,
+    pairs: Sequence[tuple[int, int]],
+    config: RunConfig,
+) -> tuple[dict[str, Maps], str | None]:
+    """Return each predictor's maps; none, and the reason, where one cannot be explained."""
+    if not pairs:
+        return {}, None
+    try:
+        return {
+            name: record_maps(predictor, records, pairs, config)
+            for name, predictor in predictors.items()
+        }, None
+    except ModelError as error:
+        return {}, str(error)
+
+
+def _methods(predictors: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Return how the predictors are explained: together and one by one."""
+    methods = {name: METHOD_NAMES[explanation_method(p)] for name, p in predictors.items()}
+    distinct = set(methods.values())
+    return {"method": distinct.pop() if len(distinct) == 1 else "mixed", "methods": methods}
 
 
 def choose_pairs(
@@ -207,7 +224,6 @@ def _entry(
     pair: tuple[int, int],
     probabilities: Mapping[str, float],
     maps: Mapping[str, NDArray[np.float32]],
-    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the cells of one entry; return what is said of it."""
     row, column = pair
@@ -235,7 +251,6 @@ def _entry(
         "height": picture.height,
         "picture": own,
         "cells": cells,
-        **facts,
     }
 
 

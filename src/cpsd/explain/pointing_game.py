@@ -45,13 +45,7 @@ def point_on(
         DataError: no present label of these pictures has a box, or a picture cannot be read.
         ModelError: a predictor cannot be explained, or memory ran out.
     """
-    names = records.labels.names
-    pairs = [
-        (row, column)
-        for row in rows.tolist()
-        for column in np.flatnonzero(records.targets[row] == PRESENT).tolist()
-        if (records.paths[row], names[column]) in boxes
-    ]
+    pairs = located_pairs(records, rows, boxes)
     if not pairs:
         raise DataError("None of the pictures has a present label whose place is known.")
     places = boxes_in_shares(records, pairs, boxes)
@@ -65,11 +59,24 @@ def point_on(
         maps_Phw = record_maps(predictor, records, pairs, config, progress=count)
         scores[name] = score_pointing(maps_Phw, places)
     pictures, columns = np.array(pairs, dtype=np.intp).T
-    summary = summarize(scores, pictures, columns, names, seed=config.seed)
+    summary = summarize(scores, pictures, columns, records.labels.names, seed=config.seed)
     for name, predictor in predictors.items():
         method = METHOD_NAMES[explanation_method(predictor)]
         summary["predictors"][name] = {"method": method, **summary["predictors"][name]}
     return summary
+
+
+def located_pairs(
+    records: Records, rows: NDArray[np.intp], boxes: Mapping[Pair, Sequence[Box]]
+) -> list[tuple[int, int]]:
+    """Return the rows and columns of present labels whose place is known, in the order of rows."""
+    names = records.labels.names
+    return [
+        (row, column)
+        for row in rows.tolist()
+        for column in np.flatnonzero(records.targets[row] == PRESENT).tolist()
+        if (records.paths[row], names[column]) in boxes
+    ]
 
 
 def boxes_in_shares(
