@@ -78,11 +78,19 @@ def pointing(energy: NDArray[np.float64]) -> Pointing:
     return Pointing(energy, (energy > 0.5).astype(np.float64), np.full(len(energy), 0.2))
 
 
+ALONE = {"student": pointing(np.empty(0))}
+
+
 def test_means_and_labels() -> None:
     energy = np.array([0.1, 0.2, 0.6, 0.9])
     scores = {"baseline": pointing(energy), "student": pointing(energy + 0.1)}
     columns = np.array([1, 0, 1, 1])
-    found = summarize(scores, np.array([7, 7, 3, 4]), columns, ("ant", "bee"))
+    company = {name: pointing(energy[:3] / 2) for name in scores}
+    found = summarize(scores, company, np.array([7, 7, 3, 4]), columns, ("ant", "bee"))
+    assert found["num_company_pairs"] == 3
+    assert found["predictors"]["student"]["company"] == pytest.approx(
+        {"energy": 0.15, "hit_rate": 0.0}
+    )
     assert (found["num_pictures"], found["num_pairs"]) == (3, 4)
     assert found["chance"] == pytest.approx(0.2)
     assert found["compared_to"] == "baseline"
@@ -106,7 +114,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     for trial in range(trials):
         energy = np.repeat(generator.normal(0.4, 0.1, 60), 3) + generator.normal(0, 0.05, 180)
         columns = np.zeros(180, dtype=np.intp)
-        found = summarize({"student": pointing(energy)}, pictures, columns, ("ant",), seed=trial)
+        scores = {"student": pointing(energy)}
+        found = summarize(scores, ALONE, pictures, columns, ("ant",), seed=trial)
         low, high = found["predictors"]["student"]["energy_interval"]
         covered += low <= 0.4 <= high
     assert 0.90 <= covered / trials <= 0.98
@@ -114,6 +123,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_intervals_depend_on_the_seed_alone() -> None:
     energy = np.random.default_rng(0).random(40)
-    arguments = ({"student": pointing(energy)}, np.arange(40), np.zeros(40, np.intp), ("ant",))
-    assert summarize(*arguments, seed=1) == summarize(*arguments, seed=1)
-    assert summarize(*arguments, seed=1) != summarize(*arguments, seed=2)
+    columns = np.zeros(40, np.intp)
+    first, again, other = (
+        summarize({"student": pointing(energy)}, ALONE, np.arange(40), columns, ("ant",), seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert "company" not in first["predictors"]["student"]

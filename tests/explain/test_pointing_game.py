@@ -51,6 +51,25 @@ def test_a_predictor_that_looks_at_the_square_has_its_energy_there(tmp_path: Pat
     assert [label["label"] for label in found["labels"]] == ["red"]
 
 
+def test_the_place_of_company_is_looked_at_too(tmp_path: Path) -> None:
+    records = write_squares(tmp_path, number=4)
+    # Green is said to be there as well, in a corner of two pictures.
+    targets = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0]], dtype=np.int8)
+    records = replace(records, targets=targets)
+    boxes = {(path, "red"): [RED] for path in records.paths}
+    boxes |= {(path, "green"): [CORNER] for path in records.paths}
+    network = ColourNetwork(COLOURS)
+    found = point_on({"baseline": network}, records, np.arange(4), boxes, CONFIG)
+    assert (found["num_pairs"], found["num_company_pairs"]) == (6, 4)
+    company = found["predictors"]["baseline"]["company"]
+    corner, square = 16 * 12 / (64 * 48), 16 * 24 / (64 * 48)
+    # Two maps of red find nothing in the corner; two of green are empty and get the square's share.
+    assert company["energy"] == pytest.approx(square / 2, abs=1e-6)
+    assert company["hit_rate"] == pytest.approx(square / 2)
+    greens = [label for label in found["labels"] if label["label"] == "green"]
+    assert greens[0]["energy"]["baseline"] == pytest.approx(corner)
+
+
 def test_only_rows_asked_for_and_places_known_count(tmp_path: Path) -> None:
     records = write_squares(tmp_path, number=5)
     boxes = {("0.png", "red"): [RED], ("3.png", "red"): [CORNER], ("4.png", "red"): [RED]}

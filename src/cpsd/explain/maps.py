@@ -27,6 +27,9 @@ from cpsd.training.soft_labels import Progress
 
 Maps = NDArray[np.float32]
 Method = Literal["grad-cam", "attention"]
+MOST_PIXELS = 16 * 448**2
+"""Pixels of which gradients are computed at once: they take a training's memory, not prediction's,
+so that large pictures are fewer at a time than ``inference_batch_size``."""
 METHOD_NAMES: dict[Method, str] = {"grad-cam": "Grad-CAM", "attention": "attention"}
 
 
@@ -51,7 +54,7 @@ def label_maps(
     columns: Sequence[int],
     *,
     method: Method | None = None,
-    batch_size: int = 32,
+    batch_size: int = 16,
 ) -> Maps:
     """Return where ``predictor`` looks in one picture for each label, ``(L, h, w)``.
 
@@ -70,7 +73,11 @@ def label_maps(
 
 
 def pair_maps(
-    predictor: nn.Module, pairs: Pairs, *, method: Method | None = None, batch_size: int = 32
+    predictor: nn.Module,
+    pairs: Pairs,
+    *,
+    method: Method | None = None,
+    batch_size: int = 16,
 ) -> Maps:
     """Return a map for each pair of picture and label, ``(P, h, w)``, no value negative.
 
@@ -125,6 +132,7 @@ def record_maps(
         places.setdefault(row, []).append(place)
     device, size = device_of(config), config.machine.inference_batch_size
     keys = plain(list(places))
+    at_once = min(size, max(MOST_PIXELS // config.image.size**2, 1))
     loader = inference_loader(
         records, keys, config.image, batch_size=size, seed=config.seed, workers=0
     )
@@ -136,7 +144,7 @@ def record_maps(
             own = [(i, place) for i, row in enumerate(batch.rows.tolist()) for place in places[row]]
             columns = tuple(pairs[place][1] for _, place in own)
             asked = Pairs(images, tuple(i for i, _ in own), columns)
-            maps.append(pair_maps(predictor, asked, batch_size=size))
+            maps.append(pair_maps(predictor, asked, batch_size=at_once))
             order += [place for _, place in own]
             done += len(images)
             progress(done, len(places))

@@ -1,5 +1,6 @@
 """One picture explained: how baseline, teacher ensembles and student of a run see it."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cpsd.config import MachineConfig
-from cpsd.data.boxes import Box, read_boxes
+from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import ConfigError, DataError, RunError
@@ -20,7 +21,7 @@ from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_nam
 from cpsd.explain.maps import METHOD_NAMES, Method, explanation_method, record_maps
 from cpsd.explain.panel import PanelColumn, PanelRow, draw_panel
 from cpsd.files import written_whole
-from cpsd.labels import LabelSpace
+from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.method import predict
 from cpsd.models.card import CARD_FILE
 from cpsd.models.classifier import MakeModel
@@ -190,40 +191,52 @@ def _rows(run: Path, picture: Path, labels: Sequence[str]) -> list[PanelRow]:
     """Return the rows of the panel, with what the run's data say of the picture."""
     data = _settings(run).get("data", {})
     place = data.get("root") or (data.get("table") and Path(data["table"]).parent)
-    known = None if place is None else _known_targets(run, picture, Path(place))
-    if known is None:
+    listed = None if place is None else _listed(run, picture, Path(place))
+    if listed is None:
         return [PanelRow(label) for label in labels]
-    path, space, targets = known
-    boxes: dict[tuple[str, str], list[Box]] = {}
+    path, split = listed
+    targets = _targets(run, path, split)
+    space = LabelSpace(tuple(labels))
+    unknown = np.full((1, len(space)), UNKNOWN, dtype=np.int8)
     try:
-        records = Records((path,), targets[None], space, ("",), Path(place), ("",))
-        boxes = read_boxes(records)
+        boxes = read_boxes(Records((path,), unknown, space, (split,), Path(place), (path,)))
     except DataError:
-        pass  # a fault in boxes is told where they are scored; the panel does without
+        boxes = {}  # a fault in them is told where they are scored; the panel does without
     width, height = read_image(picture).size
     return [
         PanelRow(
             label,
-            int(targets[space.index(label)]),
+            targets.get(label),
             [box.as_shares(width, height) for box in boxes.get((path, label), ())],
         )
         for label in labels
     ]
 
 
-def _known_targets(
-    run: Path, picture: Path, root: Path
-) -> tuple[str, LabelSpace, NDArray[np.int8]] | None:
-    """Return the picture as the run's data name it, their labels and its targets."""
-    wanted = picture.resolve()
-    for file in sorted(run.glob(f"predictions/{STUDENT}/*.parquet")) + sorted(
-        run.glob(f"evaluation/*/{STUDENT}.parquet")
-    ):
-        predictions = read_predictions(file)
-        for n, image in enumerate(predictions.images):
-            if image.endswith(picture.name) and (root / image).resolve() == wanted:
-                return image, predictions.labels, predictions.targets[n]
+def _listed(run: Path, picture: Path, root: Path) -> tuple[str, str] | None:
+    """Return what the run's data call the picture, and its split; None where they have it not."""
+    file, wanted = run / "splits.csv", picture.resolve()
+    if not file.is_file():
+        return None
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as table:
+        for row in csv.DictReader(table):
+            path = row["image"]
+            if path.endswith(picture.name) and (root / path).resolve() == wanted:
+                return path, row["split"]
     return None
+
+
+def _targets(run: Path, path: str, split: str) -> dict[str, int]:
+    """Return the picture's targets by label, as far as they stand beside stored predictions."""
+    for file in (
+        run / "predictions" / STUDENT / f"{split}.parquet",
+        run / "evaluation" / split / f"{STUDENT}.parquet",
+    ):
+        if file.is_file():
+            predictions = read_predictions(file)
+            targets_C = predictions.targets[predictions.images.index(path)].tolist()
+            return dict(zip(predictions.labels, targets_C, strict=True))
+    return {}
 
 
 def _note(methods: Sequence[Method], threshold: float, *, framed: bool) -> str:

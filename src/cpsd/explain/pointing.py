@@ -94,6 +94,7 @@ def enlarging(places: int, pixels: int) -> NDArray[np.float64]:
 
 def summarize(
     scores: Mapping[str, Pointing],
+    company: Mapping[str, Pointing],
     pictures: NDArray[np.intp],
     columns: NDArray[np.intp],
     labels: Sequence[str],
@@ -108,6 +109,9 @@ def summarize(
 
     Args:
         scores: by predictor, over the same P pairs; the first is the one to compare to.
+        company: by predictor, the same maps scored against the place of another label in the
+            picture, where there is one: what a map gets that knows things from background but not
+            this label from others. Any number of pairs.
         pictures: ``(P,)`` which picture each pair is of.
         columns: ``(P,)`` which label each pair is of.
         labels: the names of the labels.
@@ -117,32 +121,39 @@ def summarize(
     resample = _Resampling.of(pictures, seed=seed)
     predictors: dict[str, dict[str, Any]] = {}
     for name, own in scores.items():
-        predictors[name] = {
-            **resample.mean_and_interval("energy", own.energy),
-            **resample.mean_and_interval("hit_rate", own.hits),
-        }
+        predictors[name] = resample.means(own.energy, own.hits)
         if name != first:
             energy, hits = own.energy - scores[first].energy, own.hits - scores[first].hits
-            predictors[name]["difference"] = {
-                **resample.mean_and_interval("energy", energy),
-                **resample.mean_and_interval("hit_rate", hits),
+            predictors[name]["difference"] = resample.means(energy, hits)
+        if len(company[name].energy):
+            others = company[name]
+            predictors[name]["company"] = {
+                "energy": float(others.energy.mean()),
+                "hit_rate": float(others.hits.mean()),
             }
     return {
         "num_pictures": len(np.unique(pictures)),
         "num_pairs": len(pictures),
+        "num_company_pairs": len(company[first].energy),
         "chance": float(chance.mean()),
         "compared_to": first,
         "predictors": predictors,
         "labels": [
-            {
-                "label": labels[column],
-                "num_pairs": int((columns == column).sum()),
-                "chance": float(chance[columns == column].mean()),
-                "energy": {n: float(s.energy[columns == column].mean()) for n, s in scores.items()},
-                "hit_rate": {n: float(s.hits[columns == column].mean()) for n, s in scores.items()},
-            }
-            for column in np.unique(columns)
+            _label_means(scores, columns == column, labels[column]) for column in np.unique(columns)
         ],
+    }
+
+
+def _label_means(
+    scores: Mapping[str, Pointing], own_P: NDArray[np.bool_], label: str
+) -> dict[str, Any]:
+    """Return the means over the pairs of one label."""
+    return {
+        "label": label,
+        "num_pairs": int(own_P.sum()),
+        "chance": float(next(iter(scores.values())).chance[own_P].mean()),
+        "energy": {name: float(pointing.energy[own_P].mean()) for name, pointing in scores.items()},
+        "hit_rate": {name: float(pointing.hits[own_P].mean()) for name, pointing in scores.items()},
     }
 
 
@@ -161,13 +172,15 @@ class _Resampling:
         drawn = generator.multinomial(len(distinct), shares, size=_RESAMPLES)
         return cls(drawn.astype(np.float64), numbered)
 
-    def mean_and_interval(self, key: str, values: Scores) -> dict[str, Any]:
-        """Return the mean over pairs, and between which values the middle 95 % of means lie."""
-        sums = np.bincount(self.pictures, values)
-        counts = np.bincount(self.pictures)
-        means = (self.weights @ sums) / (self.weights @ counts)
-        low, high = np.percentile(means, (2.5, 97.5))
-        return {key: float(values.mean()), f"{key}_interval": [float(low), float(high)]}
+    def means(self, energy: Scores, hits: Scores) -> dict[str, Any]:
+        """Return the means over pairs, and between which values the middle 95 % of means lie."""
+        means: dict[str, Any] = {}
+        for key, values in (("energy", energy), ("hit_rate", hits)):
+            sums, counts = np.bincount(self.pictures, values), np.bincount(self.pictures)
+            resampled = (self.weights @ sums) / (self.weights @ counts)
+            low, high = np.percentile(resampled, (2.5, 97.5))
+            means |= {key: float(values.mean()), f"{key}_interval": [float(low), float(high)]}
+        return means
 
 
 def _hit(map_hw: NDArray[np.float32], boxes: Sequence[Box]) -> float:

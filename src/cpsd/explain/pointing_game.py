@@ -1,6 +1,7 @@
 """The pointing game on a split: do predictors look at the labels whose place is known?"""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import DataError
 from cpsd.explain.maps import METHOD_NAMES, explanation_method, record_maps
-from cpsd.explain.pointing import score_pointing, summarize
+from cpsd.explain.pointing import Pointing, score_pointing, summarize
 from cpsd.labels import PRESENT
 from cpsd.training.soft_labels import Progress
 
@@ -49,8 +50,9 @@ def point_on(
     if not pairs:
         raise DataError("None of the pictures has a present label whose place is known.")
     places = boxes_in_shares(records, pairs, boxes)
+    with_company, others = company_of(pairs)
     num_pictures = len({row for row, _ in pairs})
-    scores = {}
+    scores, company = dict[str, Pointing](), dict[str, Pointing]()
     for number, (name, predictor) in enumerate(predictors.items()):
 
         def count(done: int, total: int, before: int = number * num_pictures) -> None:
@@ -58,8 +60,9 @@ def point_on(
 
         maps_Phw = record_maps(predictor, records, pairs, config, progress=count)
         scores[name] = score_pointing(maps_Phw, places)
+        company[name] = score_pointing(maps_Phw[with_company], [places[p] for p in others])
     pictures, columns = np.array(pairs, dtype=np.intp).T
-    summary = summarize(scores, pictures, columns, records.labels.names, seed=config.seed)
+    summary = summarize(scores, company, pictures, columns, records.labels.names, seed=config.seed)
     for name, predictor in predictors.items():
         method = METHOD_NAMES[explanation_method(predictor)]
         summary["predictors"][name] = {"method": method, **summary["predictors"][name]}
@@ -77,6 +80,24 @@ def located_pairs(
         for column in np.flatnonzero(records.targets[row] == PRESENT).tolist()
         if (records.paths[row], names[column]) in boxes
     ]
+
+
+def company_of(pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Return which pairs share their picture with another, and for each of them the next such.
+
+    Args:
+        pairs: rows and columns, those of a row one after another.
+
+    Example:
+        >>> company_of([(3, 0), (3, 5), (3, 7), (4, 1), (6, 0), (6, 2)])
+        ([0, 1, 2, 4, 5], [1, 2, 0, 5, 4])
+    """
+    of_row: dict[int, list[int]] = {}
+    for place, (row, _) in enumerate(pairs):
+        of_row.setdefault(row, []).append(place)
+    shared = [places for places in of_row.values() if len(places) > 1]
+    following = [[*places[1:], places[0]] for places in shared]
+    return list(chain.from_iterable(shared)), list(chain.from_iterable(following))
 
 
 def boxes_in_shares(
