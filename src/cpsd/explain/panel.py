@@ -15,7 +15,7 @@ from PIL import Image
 from cpsd.data.boxes import Box
 from cpsd.explain.maps import Maps
 from cpsd.explain.overlay import colours_of, fitted, overlay
-from cpsd.explain.pixel_page import PixelPage, printable, shortened
+from cpsd.explain.pixel_page import INK, PixelPage, printable, shortened
 from cpsd.labels import ABSENT, PRESENT, UNKNOWN
 
 TARGET_NAMES = {PRESENT: "present", ABSENT: "absent", UNKNOWN: "not known"}
@@ -204,6 +204,8 @@ def _draw_map(
     page.picture(overlay(picture, column.maps[r]), corner)
     if not column.maps[r].any():
         middle, baseline = left + width / 2, top + height / 2 + 5
+        # On a strip of ink: the picture may be white there.
+        page.rectangle((left, baseline - 18), (width, 26), face=INK)
         page.text(middle, baseline, NOTHING, size=8, colour="white", across="center", room=width)
     value, bar = float(column.probabilities[r]), top + height + 9
     track = max(width - 56, 40)
