@@ -1,6 +1,6 @@
 """The panel: a picture as baseline, teacher ensembles and student see it, label by label.
 
-As figure 5 of the paper: a row a label, a column a predictor, its map over the picture and its
+As in the paper's figure: a row a label, a column a predictor, its map over the picture and its
 probability below.
 """
 

@@ -47,9 +47,9 @@ def score_pointing(
 ) -> Pointing:
     """Return the scores of maps against the boxes of their labels.
 
-    Energy: the energy-based pointing game (Wang et al., Score-CAM, CVPR workshops 2020, section
-    4.3), of maps that are enlarged bilinearly, as they are shown. Hits: the pointing game (Zhang et
-    al., IJCV 2018, section 4.1), without tolerance; the maximum of an enlarged map lies in the
+    Energy: the energy-based pointing game (Wang et al., Score-CAM, CVPR workshops 2020),
+    of maps that are enlarged bilinearly, as they are shown. Hits: the pointing game (Zhang et
+    al., IJCV 2018), without tolerance; the maximum of an enlarged map lies in the
     centre of one of its places. A map that is 0 everywhere has no idea and is given the chance.
 
     Args:
