@@ -35,6 +35,7 @@ LAYERS = (
     "fingerprints",
     "given_models",
     "trained",
+    "explain",
     "importing",
     "stage_work",
     "pipeline",

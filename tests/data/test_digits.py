@@ -13,6 +13,7 @@ from cpsd.data.digits import CONTEXTS, LABELS, digit_pools, write_digits
 from cpsd.errors import DataError, RunError
 
 SIZES = {"train": 24, "validation": 6, "test": 8, "test_unseen": 8}
+RECORDED_PIXELS = [[157, 138, 144], [173, 132, 166], [188, 134, 150]]
 
 
 def read_table(table: Path) -> dict[str, list[list[str]]]:
@@ -74,7 +75,7 @@ def test_folder_holds_the_pictures_the_table_names(tmp_path: Path) -> None:
     sizes = {"train": 24, "validation": 6, "test": 8, "test-unseen": 8}
     assert {split: sum(r["split"] == split for r in rows) for split in sizes} == sizes
     named = {row["image"] for row in rows}
-    assert named | {"labels.csv", "digits.json"} == set(all_files(table.parent))
+    assert named | {"labels.csv", "boxes.csv", "digits.json"} == set(all_files(table.parent))
     for row in rows:
         labels = row["labels"].split("; ")
         assert 2 <= len(labels) == len(set(labels)) <= 5
@@ -108,6 +109,64 @@ def test_same_data_is_left_as_it_is(tmp_path: Path) -> None:
     picture.write_bytes(b"touched")
     assert write_digits(tmp_path / "digits", seed=0, **SIZES) == table
     assert picture.read_bytes() == b"touched"
+
+
+def read_boxes_table(folder: Path) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    with (folder / "boxes.csv").open(newline="", encoding="utf-8") as file:
+        return {
+            (row["image"], row["label"]): (
+                int(row["left"]), int(row["top"]), int(row["right"]), int(row["bottom"])
+            )
+            for row in csv.DictReader(file)
+        }  # fmt: skip
+
+
+def test_every_label_has_its_box_in_the_picture(tmp_path: Path) -> None:
+    table = write_digits(tmp_path / "digits", seed=0, **SIZES)
+    boxes = read_boxes_table(table.parent)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    pairs = [(row["image"], label) for row in rows for label in row["labels"].split("; ")]
+    assert list(boxes) == pairs
+    for left, top, right, bottom in boxes.values():
+        assert 0 <= left < right <= 48
+        assert 0 <= top < bottom <= 48
+        assert 6 <= bottom - top <= 36
+        assert 3 <= right - left <= 36
+
+
+def test_boxes_hold_the_ink_of_their_labels(tmp_path: Path) -> None:
+    folder = write_digits(tmp_path / "digits", seed=0, **SIZES).parent
+    redder = {"red": list[float](), "blue": list[float]()}
+    boxes = read_boxes_table(folder)
+    for (image, label), (left, top, right, bottom) in boxes.items():
+        with Image.open(folder / image) as picture:
+            pixels = np.asarray(picture).astype(np.float64)
+        red_less_blue = pixels[..., 0] - pixels[..., 2]
+        alone = sum(name == image for name, _ in boxes) == 2  # company blurs what is measured
+        if alone:
+            inside = red_less_blue[top:bottom, left:right].mean()
+            redder[label.split()[0]].append(inside - np.median(red_less_blue))
+    assert min(len(values) for values in redder.values()) >= 10
+    assert np.mean(np.array(redder["red"]) > 5) > 0.9
+    assert np.mean(np.array(redder["blue"]) < -5) > 0.9
+
+
+def test_a_folder_from_before_there_were_boxes_gets_them(tmp_path: Path) -> None:
+    folder = write_digits(tmp_path / "digits", seed=0, **SIZES).parent
+    before = all_files(folder)
+    (folder / "boxes.csv").unlink()
+    (folder / "images" / "train-00000.jpg").write_bytes(b"touched")
+    write_digits(folder, seed=0, **SIZES)
+    assert all_files(folder) == {**before, "images/train-00000.jpg": b"touched"}
+
+
+def test_pictures_are_those_of_before_there_were_boxes(tmp_path: Path) -> None:
+    # Recorded with the release before; a change of Pillow's encoder shows here too.
+    folder = write_digits(tmp_path / "digits", seed=0, **SIZES).parent
+    with Image.open(folder / "images" / "test-00003.jpg") as picture:
+        rows = np.asarray(picture)[[4, 24, 40], [7, 20, 33]]
+    np.testing.assert_allclose(rows, RECORDED_PIXELS, atol=3)
 
 
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:

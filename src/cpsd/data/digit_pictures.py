@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cpsd.data.boxes import Box
+
 SIZE = 48
 """Height and width of a picture: about the least at which five digits can be told apart by eye."""
 NUM_TEXTURES = 5
@@ -30,6 +32,7 @@ _ENLARGED = 4  # times, before a digit is placed
 _GLYPH_CELLS = 8 * _ENLARGED
 _TILT = math.radians(22)
 _TRIES = 3  # places tried for each digit, the one farthest from the others kept
+_SEEN_INK = 64  # cover, of 255, from which ink stands out from the noise
 
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
 
@@ -51,8 +54,10 @@ def render(
     inks: Sequence[str],
     texture: int,
     generator: np.random.Generator,
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], list[Box]]:
     """Return a picture ``(SIZE, SIZE, 3)`` with the digits in their inks on a texture.
+
+    With it comes the box of each digit's ink, also where another digit lies on top of it.
 
     Args:
         glyphs: the digits, as ``glyph`` makes them; later ones lie on top.
@@ -62,16 +67,18 @@ def render(
     """
     canvas = Image.fromarray(_background(texture, generator))
     places: list[tuple[float, float]] = []
+    boxes: list[Box] = []
     for glyph, ink in zip(glyphs, inks, strict=True):
         side = generator.uniform(*_GLYPH_SIZE)
         places.append(_place(places, side, generator))
         cover = _cover(glyph, places[-1], side=side, tilt=generator.uniform(-_TILT, _TILT))
+        boxes.append(_box_of(cover))
         red, green, blue = generator.normal(_INK_COLOURS[ink], _INK_JITTER).clip(0, 255).tolist()
         # Pillow's own painting: a third of the time that the same takes in NumPy.
         canvas.paste((int(red), int(green), int(blue)), mask=cover)
     noise = _NOISE * generator.standard_normal((SIZE, SIZE, 3), dtype=np.float32)
     noise += np.asarray(canvas)
-    return noise.clip(0, 255).astype(np.uint8)
+    return noise.clip(0, 255).astype(np.uint8), boxes
 
 
 def _place(
@@ -93,6 +100,13 @@ def _cover(
     # Pillow wants the map from a pixel of the picture to a pixel of the digit.
     matrix = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
     return glyph.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+def _box_of(cover: Image.Image) -> Box:
+    """Return the box of what can be seen of a digit's ink."""
+    box = cover.point([255 * (ink >= _SEEN_INK) for ink in range(256)]).getbbox()
+    assert box is not None, "a digit's centre lies in the picture"
+    return Box(*box)
 
 
 def _background(texture: int, generator: np.random.Generator) -> NDArray[np.uint8]:

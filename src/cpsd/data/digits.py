@@ -9,27 +9,31 @@ there labels appear about as often as in ``test``, but in any company and on any
 
     FOLDER/
       labels.csv              image, labels ("; " between), split
+      boxes.csv               where each label lies: image, label, left, top, right, bottom (pixels)
       images/SPLIT-00000.jpg  48 x 48 pixels
       digits.json             what the folder was made with
 """
 
 import csv
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cpsd.data.boxes import BOX_COLUMNS, BOXES_FILE, Box
 from cpsd.data.digit_pictures import NUM_TEXTURES, glyph, render
 from cpsd.data.records import TEST, TRAIN, VALIDATION
 from cpsd.errors import DataError
-from cpsd.files import plain_file_errors
+from cpsd.files import plain_file_errors, write_text
 from cpsd.seeds import derive_seed
 
 TEST_UNSEEN = f"{TEST}-unseen"
@@ -55,6 +59,7 @@ _STRAY_WEIGHT = 0.02  # of a label outside its context: rare, but every pair of 
 _COUNTS = np.array([2, 3, 4, 5])  # labels a picture
 _COUNT_SHARE = np.array([0.4, 0.32, 0.18, 0.1])
 _FAVOURED_TEXTURE = 0.8  # how often a context's picture lies on the context's own background
+_SEPARATOR = "; "
 _POOL_SHARE = {TRAIN: 0.6, VALIDATION: 0.15, TEST: 0.25}
 
 
@@ -71,7 +76,8 @@ def write_digits(
 
     The files depend on ``seed`` and the sizes alone, byte for byte. The handwritten digits that the
     pictures of train, validation and test are made of are disjoint; both test splits share theirs.
-    A folder that already holds the same data is left as it is.
+    A folder that already holds the same data is left as it is; one that was written before there
+    were boxes gets them, its pictures untouched.
 
     Args:
         folder: where to; absent, empty, or written by an earlier call with the same arguments.
@@ -94,7 +100,19 @@ def write_digits(
     with plain_file_errors(folder):
         if not _is_there(folder, made_with):
             _write(folder, sizes, made_with, seed=seed)
+        elif not (folder / BOXES_FILE).exists():
+            scenes = _scenes(sizes, seed=seed)
+            write_text(folder / BOXES_FILE, _boxes_table(scene for scene, _ in scenes))
     return folder / _TABLE_NAME
+
+
+class _Scene(NamedTuple):
+    """A picture before it is one: its name, its split, and where each of its labels lies."""
+
+    name: str
+    split: str
+    boxes: dict[str, Box]
+    """By label, in the order of ``LABELS``."""
 
 
 def _write(folder: Path, sizes: dict[str, int], made_with: dict[str, object], *, seed: int) -> None:
@@ -103,11 +121,17 @@ def _write(folder: Path, sizes: dict[str, int], made_with: dict[str, object], *,
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         (unfinished / "images").mkdir(parents=True)
-        with (unfinished / _TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["image", "labels", "split"])
-            for split, size in sizes.items():
-                table.writerows(_write_split(unfinished, split, size=size, seed=seed))
+        scenes = []
+        for scene, pixels in _scenes(sizes, seed=seed):
+            # Without chroma subsampling, for thin strokes keep their ink; a third of a PNG's bytes.
+            Image.fromarray(pixels).save(unfinished / scene.name, quality=90, subsampling=0)
+            scenes.append(scene)
+        rows = [(scene.name, _SEPARATOR.join(scene.boxes), scene.split) for scene in scenes]
+        for name, table in (
+            (_TABLE_NAME, _csv([("image", "labels", "split"), *rows])),
+            (BOXES_FILE, _boxes_table(scenes)),
+        ):
+            (unfinished / name).write_text(table, encoding="utf-8")
         mark = json.dumps(made_with, indent=2) + "\n"
         (unfinished / _MARK_NAME).write_text(mark, encoding="utf-8")
         unfinished.rename(folder)  # takes the place of an empty folder, of no other
@@ -162,8 +186,16 @@ def _is_there(folder: Path, made_with: dict[str, object]) -> bool:
     raise DataError(f"{folder} holds {what}; name a new or an empty folder for the digits.")
 
 
-def _write_split(folder: Path, split: str, *, size: int, seed: int) -> Iterator[list[str]]:
-    """Write the pictures of one split; yield its rows of the table."""
+def _scenes(sizes: dict[str, int], *, seed: int) -> Iterator[tuple[_Scene, NDArray[np.uint8]]]:
+    """Yield what is in each picture of all splits, and its pixels."""
+    for split, size in sizes.items():
+        yield from _split_scenes(split, size=size, seed=seed)
+
+
+def _split_scenes(
+    split: str, *, size: int, seed: int
+) -> Iterator[tuple[_Scene, NDArray[np.uint8]]]:
+    """Yield what is in each picture of a split, and its pixels."""
     generator = np.random.default_rng(derive_seed(seed, "digits", split))
     pool = digit_pools(seed)[TEST if split == TEST_UNSEEN else split]
     glyphs, _ = _samples()
@@ -172,11 +204,22 @@ def _write_split(folder: Path, split: str, *, size: int, seed: int) -> Iterator[
         pools = [pool[column // len(INKS)] for column in columns]
         samples = [samples[generator.integers(len(samples))] for samples in pools]
         inks = [INKS[column % len(INKS)] for column in columns]
-        pixels = render([glyphs[sample] for sample in samples], inks, texture, generator)
-        name = f"images/{split}-{number:05d}.jpg"
-        # Without chroma subsampling, for thin strokes keep their ink; a third of a PNG's bytes.
-        Image.fromarray(pixels).save(folder / name, quality=90, subsampling=0)
-        yield [name, "; ".join(LABELS[column] for column in sorted(columns)), split]
+        pixels, boxes = render([glyphs[sample] for sample in samples], inks, texture, generator)
+        places = sorted(zip(columns, boxes, strict=True))
+        by_label = {LABELS[column]: box for column, box in places}
+        yield _Scene(f"images/{split}-{number:05d}.jpg", split, by_label), pixels
+
+
+def _boxes_table(scenes: Iterable[_Scene]) -> str:
+    """Return what ``boxes.csv`` holds."""
+    places = [(scene.name, label, *box) for scene in scenes for label, box in scene.boxes.items()]
+    return _csv([BOX_COLUMNS, *places])
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _label_weights() -> NDArray[np.float64]:

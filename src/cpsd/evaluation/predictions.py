@@ -101,7 +101,7 @@ def predict_logits(
         ValueError: no batch, or pictures that are not uint8.
     """
     predictor.to(device)
-    with _eval_mode(predictor), torch.inference_mode():
+    with eval_mode(predictor), torch.inference_mode():
         parts = [_predict_batch(predictor, batch, device) for batch in loader]
     if not parts:
         raise ValueError("The loader gave no batch, so there is nothing to predict.")
@@ -223,7 +223,7 @@ def student_teacher_distance(student_NC: Logits, teacher_NC: Logits) -> StudentT
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Put ``module`` in eval mode, and each of its modules back as it was."""
     # module.train() afterwards would wake parts that are kept frozen in eval mode.
     flags = [(part, part.training) for part in module.modules()]

@@ -1,0 +1,131 @@
+"""Which layer's feature map explains a network: the deepest that still tells places apart.
+
+Shapes: B images, D channels, h x w places of a feature map.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cpsd.errors import ModelError
+from cpsd.models.backbones import Backbone
+
+LEAST_PLACES = 4
+"""Places a side that a map should have: with fewer it hardly says where something is."""
+
+LAYER_ATTRIBUTE = "explained_layer"
+"""Attribute by which a network of the user's own names the module whose output is its map."""
+
+
+class _Output(NamedTuple):
+    """What a module gave in a forward pass."""
+
+    module: nn.Module
+    shape: tuple[int, ...]
+
+    @property
+    def side(self) -> int:
+        """Places along the shorter side of the map; 0 where the output is none."""
+        return min(self.shape[2:]) if len(self.shape) == 4 else 0
+
+
+def explained_layer(network: nn.Module, images_B3HW: Tensor) -> nn.Module:
+    """Return the module whose output ``(B, D, h, w)`` Grad-CAM is taken from.
+
+    With a ``Backbone``, that is its feature map, tokens laid out on their grid. Small pictures may
+    leave it fewer than 4 places a side (a network of stride 32 makes one place of 32 x 32 pixels);
+    then it is the deepest of the backbone's stages that has as many, or the one with the most.
+    Another network may name the module in its attribute ``explained_layer``; otherwise it is the
+    last convolutional map by the same rule.
+
+    Args:
+        network: maps images to logits; in evaluation mode.
+        images_B3HW: pictures as the network gets them; the first is put through it.
+
+    Raises:
+        ModelError: the network has no such map, or none that could be told.
+    """
+    named = getattr(network, LAYER_ATTRIBUTE, None)
+    if isinstance(named, nn.Module):
+        return named
+    backbones = [module for module in network.modules() if isinstance(module, Backbone)]
+    if len(backbones) > 1:
+        raise _unexplained(f"it has {len(backbones)} backbones")
+    if backbones:
+        outputs = _outputs(network, images_B3HW, [*_stages(backbones[0]), backbones[0]])
+        # The backbone is the last to end, whatever it does after its last stage.
+        return backbones[0] if outputs[-1].side >= LEAST_PLACES else _deepest(outputs)
+    outputs = _outputs(network, images_B3HW, list(network.modules()))
+    maps = [output for output in outputs if _is_convolutional(output.module) and output.side > 1]
+    if not maps:
+        raise _unexplained("it has no convolutional feature map of more than one place")
+    chosen = _deepest(maps)
+    last = max(i for i, output in enumerate(outputs) if output.module is chosen)
+    if any(_mixes_tokens(output) for output in outputs[last + 1 :]):
+        raise _unexplained("it goes on with tokens after its last convolutional map")
+    return chosen
+
+
+def _stages(backbone: Backbone) -> list[nn.Module]:
+    """Return the modules that timm names as the network's stages, where they give maps."""
+    if getattr(backbone.network, "output_fmt", "NCHW") != "NCHW":
+        return []  # channels last: only the backbone's own output has them in their place
+    stages = getattr(backbone.network, "feature_info", None)
+    names = [cast(Any, stage)["module"] for stage in stages] if isinstance(stages, list) else []
+    modules = dict(backbone.network.named_modules())
+    return [modules[name] for name in names if name and name in modules]
+
+
+def _outputs(
+    network: nn.Module, images_B3HW: Tensor, modules: Sequence[nn.Module]
+) -> list[_Output]:
+    """Return what each of ``modules`` gives for one picture, in the order they end."""
+    outputs: list[_Output] = []
+
+    def record(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, tuple) and output:
+            output = output[0]  # attention gives its weights too
+        if isinstance(output, Tensor):
+            outputs.append(_Output(module, tuple(output.shape)))
+
+    hooks = [module.register_forward_hook(record) for module in dict.fromkeys(modules)]
+    try:
+        with torch.no_grad():
+            network(images_B3HW[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def _deepest(outputs: Sequence[_Output]) -> nn.Module:
+    """Return the last module with enough places, or the last of those with the most."""
+    enough = min(LEAST_PLACES, max(output.side for output in outputs))
+    return [output.module for output in outputs if output.side >= enough][-1]
+
+
+def _is_convolutional(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) or any(
+        isinstance(part, nn.Conv2d) for part in module.modules()
+    )
+
+
+def _mixes_tokens(output: _Output) -> bool:
+    """Return whether this is a layer of a transformer, which knows places by their order alone."""
+    if isinstance(output.module, nn.MultiheadAttention | nn.TransformerEncoderLayer):
+        return True
+    if not isinstance(output.module, nn.LayerNorm) or len(output.shape) < 3:
+        return False
+    # Layer norms of convolutional networks keep channels second.
+    width = output.module.normalized_shape[-1]
+    return output.shape[-1] == width != output.shape[1]
+
+
+def _unexplained(reason: str) -> ModelError:
+    return ModelError(
+        f"The network cannot be explained by Grad-CAM: {reason}. Give it an attribute "
+        f"'{LAYER_ATTRIBUTE}', the module whose output is the feature map (B, D, H, W)."
+    )

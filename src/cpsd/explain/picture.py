@@ -1,0 +1,249 @@
+"""One picture explained: how baseline, teacher ensembles and student of a run see it."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from torch import nn
+
+from cpsd.config import MachineConfig
+from cpsd.data.boxes import read_boxes
+from cpsd.data.images import read_image
+from cpsd.data.records import Records
+from cpsd.errors import ConfigError, DataError, RunError
+from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
+from cpsd.explain.maps import METHOD_NAMES, Method, explanation_method, record_maps
+from cpsd.explain.panel import PanelColumn, PanelRow, draw_panel
+from cpsd.files import written_whole
+from cpsd.labels import UNKNOWN, LabelSpace
+from cpsd.method import predict
+from cpsd.models.card import CARD_FILE
+from cpsd.models.classifier import MakeModel
+from cpsd.trained import Trained, load_trained, pictures_as_records, run_evaluation
+
+MOST_LABELS = 40
+"""Rows that a panel can have: as a picture it is ten thousand pixels high then."""
+_MOST_PREDICTED = 8
+_FEWEST_SHOWN = 3
+_WORDS: dict[Method, str] = {
+    "grad-cam": "the brighter a place, the more it speaks for the label",
+    "attention": "the brighter a place, the more of its attention the label gives it",
+}
+
+
+def explain_picture(
+    run: Path,
+    picture: Path,
+    *,
+    labels: Sequence[str] = (),
+    out: Path | None = None,
+    machine: MachineConfig | None = None,
+    make_model: MakeModel | None = None,
+) -> Path:
+    """Write a panel of the picture, a row a label and a column a predictor; return its path.
+
+    Args:
+        run: a finished run directory, or the folder of one model, which is then the only column.
+        picture: the picture's file. Where the run was trained or scored on it, its targets stand
+            beside the labels, and frames show where they are if the data say it.
+        labels: names of at most 40; by default those that student or baseline predict, eight
+            at most, or the three likeliest where they predict none.
+        out: a PNG file that is not there yet; ``<picture's name>-explained.png`` by default.
+        machine: where to compute.
+        make_model: the user's own factory, where the models are of one.
+
+    Raises:
+        ConfigError: too many labels, or ``out`` is no PNG.
+        DataError: the picture cannot be read, or a label is unknown (the nearest is offered).
+        ModelError: a predictor is damaged or cannot be explained.
+        RunError: ``run`` is none or has no student yet, ``out`` is there already, or cannot be
+            written.
+    """
+    out = _free_place(out or Path(f"{picture.stem}-explained.png"))
+    names = _predictors(run)
+    image = read_image(picture)
+    machine = replace(machine or MachineConfig(), workers=0)  # there is one picture to load
+    threshold = run_evaluation(run).threshold
+    source = _Source(run, picture, machine, make_model)
+    chosen = list(dict.fromkeys(labels)) or source.predicted(names, threshold)
+    if len(chosen) > MOST_LABELS:
+        raise ConfigError(f"A panel shows at most {MOST_LABELS} labels, not {len(chosen)}.")
+    columns: list[PanelColumn] = []
+    methods: dict[Method, None] = {}
+    for name in names:
+        trained = source.load(name)
+        where = trained.labels.indices(chosen)
+        probabilities, method = source.probabilities(trained), explanation_method(trained.predictor)
+        maps_Lhw = source.maps(trained, where)
+        columns.append(PanelColumn(heading(name), probabilities[where], maps_Lhw))
+        methods[method] = None
+    rows = _rows(run, picture, chosen)
+    panel = draw_panel(
+        image,
+        rows,
+        columns,
+        title=picture.name,
+        note=_note(list(methods), threshold, framed=any(row.boxes for row in rows)),
+        threshold=threshold,
+    )
+    with written_whole(out) as temporary:
+        panel.save(temporary, format="PNG")
+    return out
+
+
+def heading(name: str) -> str:
+    """Return what people call a predictor.
+
+    Example:
+        >>> heading("teachers/co-occurrence"), heading("teachers"), heading("student")
+        ('co-occurrence teachers', 'all teachers', 'student')
+    """
+    if name == TEACHERS:
+        return "all teachers"
+    kind, _, strategy = name.partition("/")
+    return f"{strategy} teachers" if kind == TEACHERS else name
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a run says of one picture. One predictor is held at a time: a run may have dozens."""
+
+    run: Path
+    picture: Path
+    machine: MachineConfig
+    make_model: MakeModel | None
+
+    def load(self, name: str) -> Trained:
+        """Return a predictor of the run."""
+        return load_trained(self.run, name, make_model=self.make_model)
+
+    def probabilities(self, trained: Trained) -> NDArray[np.float64]:
+        """Return the probability of every label, ``(C,)``."""
+        records = pictures_as_records([self.picture], trained.labels)
+        config = trained.config(self.machine)
+        logits_1C = predict(trained.predictor, records, np.arange(1), config)
+        probabilities: NDArray[np.float64] = (1 + np.tanh(logits_1C[0].astype(np.float64) / 2)) / 2
+        return probabilities
+
+    def maps(self, trained: Trained, columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the maps of some labels, ``(L, h, w)``."""
+        records = pictures_as_records([self.picture], trained.labels)
+        predictor: nn.Module = trained.predictor
+        pairs = [(0, column) for column in columns.tolist()]
+        return record_maps(predictor, records, pairs, trained.config(self.machine))
+
+    def predicted(self, names: Sequence[str], threshold: float) -> list[str]:
+        """Return the labels that student or baseline predict, the likeliest first."""
+        asked = [name for name in names if name in (BASELINE, STUDENT)] or names[:1]
+        loaded = [self.load(name) for name in asked]
+        likeliest = np.max([self.probabilities(trained) for trained in loaded], axis=0)
+        order = np.argsort(-likeliest, kind="stable")
+        number = min(int((likeliest >= threshold).sum()), _MOST_PREDICTED) or _FEWEST_SHOWN
+        return list(loaded[0].labels.select(order[:number]))
+
+
+def _free_place(out: Path) -> Path:
+    """Return ``out``, refused where it is no PNG or would overwrite a file."""
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out} is no PNG file; name one that ends in .png with --out.")
+    if out.exists():
+        raise RunError(f"{out} is there already; name another file with --out.")
+    return out
+
+
+def _predictors(run: Path) -> list[str]:
+    """Return the predictors to show, in their order."""
+    if (run / CARD_FILE).is_file():
+        return [run.resolve().name]
+    if not (run / "labels.json").is_file():
+        raise RunError(f"{run} is neither a run directory nor the folder of a model.")
+    settings = _settings(run)
+    strategies = settings.get("partition", {}).get("strategies", [])
+    names = [BASELINE, *map(ensemble_name, strategies), STUDENT]
+    for name in names:
+        card = run / name / (CARD_FILE if name in (BASELINE, STUDENT) else f"0/{CARD_FILE}")
+        if not card.is_file():
+            raise RunError(
+                f"The run {run} has no {heading(name)} yet: finish it with cpsd run, or explain "
+                "one model by its folder."
+            )
+    return names
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    """Return the run's settings; nothing for a model folder."""
+    try:
+        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{run / 'config.yaml'} cannot be read ({error}).") from error
+    return settings if isinstance(settings, dict) else {}
+
+
+def _rows(run: Path, picture: Path, labels: Sequence[str]) -> list[PanelRow]:
+    """Return the rows of the panel, with what the run's data say of the picture."""
+    data = _settings(run).get("data", {})
+    place = data.get("root") or (data.get("table") and Path(data["table"]).parent)
+    listed = None if place is None else _listed(run, picture, Path(place))
+    if listed is None:
+        return [PanelRow(label) for label in labels]
+    path, split = listed
+    targets = _targets(run, path, split)
+    space = LabelSpace(tuple(labels))
+    unknown = np.full((1, len(space)), UNKNOWN, dtype=np.int8)
+    try:
+        boxes = read_boxes(Records((path,), unknown, space, (split,), Path(place), (path,)))
+    except DataError:
+        boxes = {}  # a fault in them is told where they are scored; the panel does without
+    width, height = read_image(picture).size
+    return [
+        PanelRow(
+            label,
+            targets.get(label),
+            [box.as_shares(width, height) for box in boxes.get((path, label), ())],
+        )
+        for label in labels
+    ]
+
+
+def _listed(run: Path, picture: Path, root: Path) -> tuple[str, str] | None:
+    """Return what the run's data call the picture, and its split; None where they have it not."""
+    file, wanted = run / "splits.csv", picture.resolve()
+    if not file.is_file():
+        return None
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as table:
+        for row in csv.DictReader(table):
+            path = row["image"]
+            if path.endswith(picture.name) and (root / path).resolve() == wanted:
+                return path, row["split"]
+    return None
+
+
+def _targets(run: Path, path: str, split: str) -> dict[str, int]:
+    """Return the picture's targets by label, as far as they stand beside stored predictions."""
+    for file in (
+        run / "predictions" / STUDENT / f"{split}.parquet",
+        run / "evaluation" / split / f"{STUDENT}.parquet",
+    ):
+        if file.is_file():
+            predictions = read_predictions(file)
+            targets_C = predictions.targets[predictions.images.index(path)].tolist()
+            return dict(zip(predictions.labels, targets_C, strict=True))
+    return {}
+
+
+def _note(methods: Sequence[Method], threshold: float, *, framed: bool) -> str:
+    """Return what the panel's footer says."""
+    ways = "; ".join(f"{METHOD_NAMES[method]}: {_WORDS[method]}" for method in methods)
+    frame = " White frame: where the label is." if framed else ""
+    return (
+        f"{ways}. Each map has its own scale: colours compare places of one map, not two maps. "
+        f"Below: the probability, bold where the label is predicted ({threshold:g} or more).{frame}"
+    )
