@@ -86,6 +86,16 @@ def test_pairs_without_support_are_counted_and_never_listed() -> None:
     assert finding.to_json()["pairs_without_support"] == 6
 
 
+@pytest.mark.parametrize(("images", "supported"), [(SUPPORT, 2), (SUPPORT - 1, 0)])
+def test_support_is_asked_of_every_cell(images: int, supported: int) -> None:
+    cells = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], np.int8)
+    for scarce in range(4):
+        copies = [images if cell == scarce else 3 * SUPPORT for cell in range(4)]
+        targets = np.repeat(cells, copies, axis=0)
+        logits = {"baseline": np.zeros(targets.shape, np.float32)}
+        assert find_context(logits, targets, label_space(2)).supported == supported
+
+
 def test_means_are_over_all_supported_pairs() -> None:
     targets, logits = targets_and_logits(9, shape=(400, 3))
     finding = find_context(logits, targets, label_space(3))

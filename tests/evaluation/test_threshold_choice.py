@@ -109,8 +109,9 @@ def test_every_recall_can_be_reached() -> None:
 
 
 def test_neighbouring_and_saturated_logits_keep_their_side() -> None:
-    neighbour = float(np.nextafter(np.float32(2), np.float32(1)))
-    for logits in ([2.0, neighbour], [60.0, 1.0], [16.0, 14.9]):
+    # Half-way between neighbours is rounded to the even one: here the upper, there the lower.
+    below, above = (float(np.nextafter(np.float32(2), np.float32(to))) for to in (1, 3))
+    for logits in ([2.0, below], [above, 2.0], [60.0, 1.0], [16.0, 14.9]):
         own = one_label(logits, [1, 0], Criterion("f1"))
         scores = logits_of(logits)[:, None]
         assert predicted_labels(scores, np.array([own.threshold]))[:, 0].tolist() == [True, False]

@@ -223,7 +223,7 @@ def calibrated(logits_N: NDArray[np.floating[Any]], present_N: NDArray[np.bool_]
     spread = logits.std()
     if spread > 0:
         standard_N1 = ((logits - logits.mean()) / spread)[:, None]
-        fitted = LogisticRegression(C=1.0).fit(standard_N1, present_N)
+        fitted = LogisticRegression(C=1.0, solver="newton-cholesky").fit(standard_N1, present_N)
         if fitted.coef_[0, 0] > 0:
             return np.asarray(fitted.decision_function(standard_N1), dtype=np.float64)
     return np.full(len(logits), logit(present_N.mean()))
