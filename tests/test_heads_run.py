@@ -14,7 +14,7 @@ from cpsd.evaluation.predictions import read_predictions
 from cpsd.graph import LabelGraph
 from cpsd.models.heads.gcn import re_weighted_adjacency
 from cpsd.partition import read_partition
-from cpsd.stage_work import predictions_file
+from cpsd.run_predictions import predictions_file
 
 SECTIONS = {
     "gcn": ["--model.gcn.hidden", "8", "--model.gcn.threshold", "0.2"],

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
-from cpsd.stage_work import predictions_file
+from cpsd.run_predictions import predictions_file
 
 STAGES = [
     "label-graph",
@@ -29,6 +29,9 @@ STAGES = [
     "predictions/student",
     "predictions/teachers",
     "evaluation",
+    "calibration",
+    "findings",
+    "explanations",
 ]
 PREDICTORS = [
     "baseline",
@@ -63,6 +66,11 @@ def test_a_run_leaves_what_the_run_directory_promises(finished: Path) -> None:
         "soft_labels/manifest.json",
         "evaluation/test.json",
         "evaluation/test-unseen.json",
+        "student/temperatures.json",
+        "findings/context-test.json",
+        "findings/label-errors-validation.png",
+        "explanations/gallery.json",
+        "explanations/pointing-test-unseen.json",
     ):
         assert (finished / path).is_file(), path
     for name in ("baseline", "student", "teachers/co-occurrence/0", "teachers/dis-occurrence/1"):
@@ -166,13 +174,15 @@ def test_changed_settings_name_the_stages_and_touch_nothing(
     changed = ["run", *quick, str(out), "--distillation.weight", "0.7"]
     assert main(changed) == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert "already holds: student, predictions/student, evaluation." in message
+    assert "already holds: student, predictions/student, evaluation, calibration, find" in message
     assert "--redo" in message
     assert contents(out) == before
     assert main([*changed, "--redo"]) == 0
     after = contents(out)
     different = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert different == {"config.yaml", "student", "predictions", "evaluation"}
+    assert different == {
+        *("config.yaml", "student", "predictions", "evaluation", "findings", "explanations")
+    }
 
 
 def test_an_earlier_verb_keeps_later_stages_in_the_manifest(

@@ -17,7 +17,7 @@ from rich.console import Console
 from cpsd.cli import main
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.partition import read_partition
-from cpsd.stage_work import predictions_file
+from cpsd.run_predictions import predictions_file
 from cpsd.verbs import data
 
 
@@ -323,3 +323,22 @@ def test_partition_shows_which_labels_share_a_part(
     assert main(["predict", str(out), str(digits.parent / "images")]) == 2
     message = " ".join(capsys.readouterr().err.split())
     assert f"The run {out} has no student yet; go on with it (cpsd run)" in message
+
+
+def test_explain_writes_a_picture_and_never_over_another(
+    finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = digits.parent / "images" / "test-00000.jpg", tmp_path / "panel.png"
+    explain = ["explain", str(finished), str(picture), "--out", str(out)]
+    assert main([*explain, "--labels", "red 3; blue 7"]) == 0
+    with Image.open(out) as panel:
+        assert panel.format == "PNG"
+        assert panel.width > panel.height > 100  # two labels, four predictors
+    before = out.read_bytes()
+    assert main(explain) == 2
+    assert str(out) in " ".join(capsys.readouterr().err.split())
+    assert out.read_bytes() == before
+    out.unlink()
+    assert main([*explain, "--labels", "red 33"]) == 2
+    assert "Did you mean 'red 3'?" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()

@@ -267,6 +267,9 @@ class EvaluationConfig:
 
     threshold: float = 0.5
     """Probability from which a label counts as predicted."""
+    thresholds: str | None = None
+    """A threshold for each label instead, chosen on validation and kept with the model: 'f1' for
+    the highest F1, 'precision=0.9' or 'recall=0.9' for a wanted one."""
     top_k: int = 3
     """Labels a picture in the top-k scores."""
 

@@ -16,7 +16,16 @@ RUN_VERBS = {
     "train": "partition, then train the baseline and the sub-task teachers",
     "distill": "train, then store the soft labels and distil the student",
 }
-VERBS = (*RUN_VERBS, "compare", "evaluate", "predict", "import", "data check", "data demo")
+VERBS = (
+    *RUN_VERBS,
+    "compare",
+    "evaluate",
+    "predict",
+    "explain",
+    "import",
+    "data check",
+    "data demo",
+)
 RECIPES = resources.files("cpsd") / "recipes"
 
 
@@ -39,6 +48,8 @@ def whole_parser() -> ArgumentParser:
     verbs.add_subcommand("compare", parser_of("compare"), help=compared)
     verbs.add_subcommand("evaluate", parser_of("evaluate"), help="score a trained model")
     verbs.add_subcommand("predict", parser_of("predict"), help="say what is in pictures")
+    explained = "show where the predictors of a run look in a picture"
+    verbs.add_subcommand("explain", parser_of("explain"), help=explained)
     imported = "make a model of a published checkpoint"
     verbs.add_subcommand("import", parser_of("import"), help=imported)
     data = _new_parser(description="Look at data before using it, or make the demo's.")
@@ -57,6 +68,7 @@ def parser_of(verb: str) -> ArgumentParser:
         "compare": _compare_parser,
         "evaluate": _evaluate_parser,
         "predict": _predict_parser,
+        "explain": _explain_parser,
         "import": _import_parser,
         "data check": _check_parser,
         "data demo": _demo_parser,
@@ -120,11 +132,15 @@ def _add_model_arguments(parser: ArgumentParser) -> None:
         default="student",
         help="student, baseline, teachers/<strategy> or teachers (all together)",
     )
+    _add_factory(parser)
+    _add_debug(parser)
+    parser.add_class_arguments(MachineConfig, "machine")
+
+
+def _add_factory(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--factory", type=str | None, default=None, help="package.module:function of your own model"
     )
-    _add_debug(parser)
-    parser.add_class_arguments(MachineConfig, "machine")
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -139,7 +155,7 @@ def _evaluate_parser() -> ArgumentParser:
         "--threshold",
         type=float | None,
         default=None,
-        help="probability to predict from; by default the run's",
+        help="probability to predict from; by default the model's or the run's",
     )
     parser.add_argument(
         "--top-k",
@@ -160,7 +176,12 @@ def _predict_parser() -> ArgumentParser:
         "--threshold",
         type=float | None,
         default=None,
-        help="probability to predict from; by default the run's",
+        help="probability to predict from; by default the model's or the run's",
+    )
+    parser.add_argument(
+        "--calibrated",
+        action="store_true",
+        help="probabilities with the temperatures that a run fits on validation",
     )
     for state in ("present", "absent"):
         parser.add_argument(
@@ -169,6 +190,22 @@ def _predict_parser() -> ArgumentParser:
             default=None,
             help=f"labels known to be {state} in all the pictures, as 'dog; cat' (head ctran)",
         )
+    return parser
+
+
+def _explain_parser() -> ArgumentParser:
+    parser = _new_parser(
+        description="Show where baseline, teachers and student look in a picture, side by side."
+    )
+    parser.add_argument("run", type=str, help="run directory, or the folder of one model")
+    parser.add_argument("picture", type=str, help="the picture")
+    labels = "what to look for, as 'dog; cat'; by default what is predicted"
+    parser.add_argument("--labels", type=str | None, default=None, help=labels)
+    out = "PNG file; by default the picture's name with -explained"
+    parser.add_argument("--out", type=str | None, default=None, help=out)
+    _add_factory(parser)
+    _add_debug(parser)
+    parser.add_class_arguments(MachineConfig, "machine")
     return parser
 
 

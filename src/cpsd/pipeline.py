@@ -16,17 +16,26 @@ import numpy as np
 
 from cpsd import given_models
 from cpsd.config import RunConfig
+from cpsd.data.boxes import BOXES_FILE
 from cpsd.data.records import TRAIN, VALIDATION, Records
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
+from cpsd.evaluation.thresholds import Criterion
 from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint, source_digest
 from cpsd.method import student_config, teacher_config
 from cpsd.run import Stage
-from cpsd.stage_work import PREDICTIONS, StageWork, num_stored_views, predictions_folder
+from cpsd.run_models import RunModels
+from cpsd.run_predictions import PREDICTIONS, predictions_folder
+from cpsd.scoring_work import ScoringWork
+from cpsd.trained import TEMPERATURES_FILE, THRESHOLDS_FILE
 from cpsd.training.soft_labels import Progress, uncounted
+from cpsd.training_work import TrainingWork, num_stored_views
 
 LABEL_GRAPH = "label-graph"
 SOFT_LABELS = "soft-labels"
 EVALUATION = "evaluation"
+FINDINGS = "findings"
+CALIBRATION = "calibration"
+EXPLANATIONS = "explanations"
 
 
 class Pipeline:
@@ -38,6 +47,9 @@ class Pipeline:
         run: the run directory.
         callbacks: Lightning's, for progress; made anew for each training.
         counting: opens what shows the progress of a stage that trains nothing, by its name.
+
+    Raises:
+        ConfigError: thresholds by a criterion that there is not.
     """
 
     def __init__(
@@ -49,9 +61,15 @@ class Pipeline:
         callbacks: Callable[[str], Sequence[lightning.Callback]] = lambda stage: (),
         counting: Callable[[str], AbstractContextManager[Progress]] = uncounted,
     ) -> None:
+        if config.evaluation.thresholds is not None:
+            Criterion.from_text(config.evaluation.thresholds)  # refused now, not after hours
         self.config = config
         self.records = records
-        self._work = StageWork(config, records, run, callbacks=callbacks, counting=counting)
+        models = RunModels(config, records, run)
+        self._training = TrainingWork(
+            config, records, run, models, callbacks=callbacks, counting=counting
+        )
+        self._scoring = ScoringWork(config, records, run, models)
         # Trainings read no test picture, so a change there does not touch what was learned.
         seen = [records.indices(split) for split in (TRAIN, VALIDATION)]
         self._learned = data_fingerprint(records.select(np.sort(np.concatenate(seen))))
@@ -75,7 +93,7 @@ class Pipeline:
                 LABEL_GRAPH,
                 fingerprint("label graph", self._data),
                 ("labels.json", "label_graph.npz", "splits.csv"),
-                self._work.label_graph,
+                self._training.label_graph,
             ),
             *partitions,
             baseline,
@@ -84,6 +102,9 @@ class Pipeline:
             student,
             *predictions,
             self._evaluation(predictions),
+            self._calibration([predictions[0], predictions[len(teachers) + 1]]),
+            self._findings(predictions),
+            self._explanations(predictions[: len(teachers) + 2]),
         ]
 
     def _partition(self, strategy: str) -> Stage:
@@ -94,7 +115,7 @@ class Pipeline:
             f"partitions/{strategy}",
             fingerprint("partition", self._learned, settings, teacher_config(config).seed, given),
             (f"partitions/{strategy}.json",),
-            partial(self._work.partition, strategy=strategy),
+            partial(self._training.partition, strategy=strategy),
             needs=(LABEL_GRAPH,),
         )
 
@@ -104,7 +125,7 @@ class Pipeline:
             BASELINE,
             fingerprint(BASELINE, self._learned, config.seed, self._network, config.training),
             (BASELINE,),
-            self._work.baseline,
+            self._training.baseline,
             needs=(LABEL_GRAPH,),
         )
 
@@ -116,7 +137,7 @@ class Pipeline:
             # The seed stands in the partition's fingerprint.
             fingerprint(TEACHERS, self._learned, partition.fingerprint, self._network, training),
             (ensemble_name(strategy),),
-            partial(self._work.teachers, strategy=strategy),
+            partial(self._training.teachers, strategy=strategy),
             needs=(partition.name,),
         )
 
@@ -126,7 +147,7 @@ class Pipeline:
             SOFT_LABELS,
             fingerprint(SOFT_LABELS, made_by, num_stored_views(self.config)),
             ("soft_labels",),
-            self._work.soft_labels,
+            self._training.soft_labels,
             needs=tuple(stage.name for stage in teachers),
         )
 
@@ -138,7 +159,7 @@ class Pipeline:
             STUDENT,
             fingerprint(STUDENT, soft_labels.fingerprint, settings, self._network, start),
             (STUDENT,),
-            self._work.student,
+            self._training.student,
             needs=(LABEL_GRAPH, soft_labels.name),
         )
 
@@ -148,7 +169,7 @@ class Pipeline:
             f"{PREDICTIONS}/{name}",
             fingerprint(PREDICTIONS, self._data, trained.fingerprint),
             (predictions_folder(name),),
-            partial(self._work.predictions, name=name),
+            partial(self._scoring.predictions, name=name),
             needs=(trained.name,),
         )
 
@@ -158,7 +179,7 @@ class Pipeline:
             f"{PREDICTIONS}/{TEACHERS}",
             fingerprint(PREDICTIONS, [stage.fingerprint for stage in ensembles], alpha),
             (predictions_folder(TEACHERS),),
-            partial(self._work.predictions, name=TEACHERS),
+            partial(self._scoring.predictions, name=TEACHERS),
             needs=tuple(stage.name for stage in ensembles),
         )
 
@@ -169,6 +190,40 @@ class Pipeline:
             EVALUATION,
             fingerprint(EVALUATION, made_by, self.config.evaluation),
             ("evaluation",),
-            partial(self._work.evaluation, predictors=predictors),
+            partial(self._scoring.evaluation, predictors=predictors),
+            needs=tuple(stage.name for stage in predictions),
+        )
+
+    def _calibration(self, predictions: Sequence[Stage]) -> Stage:
+        made_by = [stage.fingerprint for stage in predictions]
+        criterion = self.config.evaluation.thresholds
+        files = [TEMPERATURES_FILE, *([] if criterion is None else [THRESHOLDS_FILE])]
+        return Stage(
+            CALIBRATION,
+            fingerprint(CALIBRATION, made_by, criterion),
+            tuple(f"{name}/{file}" for name in (BASELINE, STUDENT) for file in files),
+            self._scoring.calibration,
+            needs=tuple(stage.name for stage in predictions),
+        )
+
+    def _findings(self, predictions: Sequence[Stage]) -> Stage:
+        predictors = [stage.name.partition("/")[2] for stage in predictions]
+        made_by = [stage.fingerprint for stage in predictions]
+        return Stage(
+            FINDINGS,
+            fingerprint(FINDINGS, made_by, self.config.evaluation),
+            (FINDINGS,),
+            partial(self._scoring.findings, predictors=predictors),
+            needs=tuple(stage.name for stage in predictions),
+        )
+
+    def _explanations(self, predictions: Sequence[Stage]) -> Stage:
+        made_by = [stage.fingerprint for stage in predictions]
+        boxes = file_digest(str(self.records.root / BOXES_FILE))
+        return Stage(
+            EXPLANATIONS,
+            fingerprint(EXPLANATIONS, made_by, boxes),
+            (EXPLANATIONS,),
+            self._scoring.explanations,
             needs=tuple(stage.name for stage in predictions),
         )

@@ -15,6 +15,9 @@ from cpsd.data.images import find_pictures, read_image
 from cpsd.data.records import UNASSIGNED, Records
 from cpsd.errors import DataError, ModelError, RunError, did_you_mean
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
+from cpsd.evaluation.temperatures import Temperatures
+from cpsd.evaluation.thresholds import Thresholds
+from cpsd.files import read_json
 from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.losses.objective import strategy_shares
 from cpsd.models.card import CARD_FILE, ModelCard, PartCard, read_card
@@ -24,6 +27,11 @@ from cpsd.models.known_labels import ToldPredictor
 from cpsd.models.store import load_ensemble, load_model, save_model
 from cpsd.partition import read_partition
 from cpsd.training.members import Best
+
+THRESHOLDS_FILE = "thresholds.json"
+"""Beside a model: the probabilities from which its labels count as predicted."""
+TEMPERATURES_FILE = "temperatures.json"
+"""Beside a model: what its labels' logits are divided by for calibrated probabilities."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,43 @@ def run_evaluation(path: Path) -> EvaluationConfig:
         return EvaluationConfig(**settings)
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise RunError(f"{file} does not say how the run is scored ({error}).") from error
+
+
+def kept_thresholds(path: Path, name: str = STUDENT) -> Thresholds | None:
+    """Return the thresholds that lie beside a model, None where there are none.
+
+    Args:
+        path: run directory or model folder.
+        name: of the run's predictor; not read for a model folder.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = _model_folder(path, name) / THRESHOLDS_FILE
+    return Thresholds.from_json(read_json(file)) if file.is_file() else None
+
+
+def kept_temperatures(path: Path, name: str = STUDENT) -> Temperatures:
+    """Return the temperatures that lie beside a model.
+
+    Args:
+        path: run directory or model folder.
+        name: of the run's predictor; not read for a model folder.
+
+    Raises:
+        RunError: there are none, or the file is damaged.
+    """
+    file = _model_folder(path, name) / TEMPERATURES_FILE
+    if not file.is_file():
+        raise RunError(
+            f"There are no temperatures for '{name}' in {path}: a finished run has them for its "
+            "student and its baseline. Leave out --calibrated, or finish the run."
+        )
+    return Temperatures.from_json(read_json(file))
+
+
+def _model_folder(path: Path, name: str) -> Path:
+    return path if (path / CARD_FILE).is_file() else path / name
 
 
 def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:

@@ -11,7 +11,7 @@ from cpsd.cli import main
 from cpsd.comparison.runs import Plan
 from cpsd.errors import ConfigError
 from cpsd.evaluation.predictions import read_predictions
-from cpsd.stage_work import predictions_file
+from cpsd.run_predictions import predictions_file
 
 ARMS = ("baseline", "cpsd", "psd-c", "psd-d", "self-kd", "random", "ensemble-kd", "baseline-long")
 SEEDS = ("0", "1", "2")

@@ -14,8 +14,8 @@ from cpsd.losses.objective import strategy_shares
 from cpsd.method import student_config, teacher_config
 from cpsd.pipeline import SOFT_LABELS
 from cpsd.run import Cost
-from cpsd.stage_work import num_stored_views
 from cpsd.strategies import WHOLE, base_strategy
+from cpsd.training_work import num_stored_views
 
 BACKWARD = 2
 """Forward passes that a backward pass counts as."""

@@ -23,8 +23,8 @@ from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
 from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict
 from cpsd.run import Cost
+from cpsd.run_predictions import predictions_file, threshold_of
 from cpsd.seeds import derive_seed
-from cpsd.stage_work import predictions_file
 
 METRICS = ("mAP", "CF1", "OF1")
 REFERENCES = (BASELINE, BASELINE_LONG)
@@ -146,7 +146,7 @@ class Results:
             "runs_planned": self.plan.num_seeds * len(self.plan.arms),
             "splits": list(self.splits),
             "num_resamples": self.num_resamples,
-            "threshold": self.settings.threshold,
+            "threshold": self.settings.thresholds or self.settings.threshold,
             "rows": rows,
             "verdicts": self._verdicts(),
             "method": METHOD,
@@ -155,20 +155,19 @@ class Results:
     def _score(self, row: Row, run: ComparedRun, predictor: str) -> None:
         for split in self.splits:
             predictions = read_predictions(predictions_file(run.path, predictor, split))
+            threshold = threshold_of(run.path, predictor, self.settings)
             logits_NC, targets_NC = predictions.logits, predictions.targets
             metrics = evaluate(
                 logits_NC,
                 targets_NC,
                 predictions.labels,
-                threshold=self.settings.threshold,
+                threshold=threshold,
                 top_k=self.settings.top_k,
             )
             # The same seed for every predictor: what is paired is paired by these.
             seed = derive_seed(0, "test images")
             weights_NR = draw_image_weights(len(logits_NC), self.num_resamples, seed=seed)
-            resampled = resampled_metrics(
-                logits_NC, targets_NC, weights_NR, threshold=self.settings.threshold
-            )
+            resampled = resampled_metrics(logits_NC, targets_NC, weights_NR, threshold=threshold)
             by_metric = {metric: getattr(resampled, metric) for metric in METRICS}
             row.scores.setdefault(split, []).append(Scored(metrics, by_metric))
 

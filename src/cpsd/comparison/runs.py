@@ -30,7 +30,7 @@ from cpsd.method import student_config
 from cpsd.partition import read_partition
 from cpsd.pipeline import Pipeline
 from cpsd.run import Cost, RunDirectory, Stage, StageState
-from cpsd.stage_work import PREDICTIONS
+from cpsd.run_predictions import PREDICTIONS
 from cpsd.training.soft_labels import Progress, uncounted
 
 

@@ -61,12 +61,21 @@ def score(
     targets_NC: Targets,
     labels: LabelSpace,
     config: EvaluationConfig,
+    *,
+    thresholds: Mapping[str, float | NDArray[np.float64]] | None = None,
 ) -> Scoreboard:
-    """Return the scoreboard of the predictors whose ``logits`` (N, C) are given by name."""
+    """Return the scoreboard of some predictors.
+
+    Args:
+        logits: (N, C) by predictor.
+        targets_NC: 1 present, 0 absent, -1 unknown.
+        labels: the C labels.
+        config: threshold and top-k.
+        thresholds: by predictor, another threshold than the config's, or (C,) of them.
+    """
+    cuts = dict.fromkeys(logits, config.threshold) if thresholds is None else thresholds
     metrics = {
-        name: evaluate(
-            logits_NC, targets_NC, labels, threshold=config.threshold, top_k=config.top_k
-        )
+        name: evaluate(logits_NC, targets_NC, labels, threshold=cuts[name], top_k=config.top_k)
         for name, logits_NC in logits.items()
     }
     teachers = [name for name in logits if name.split("/")[0] == TEACHERS]

@@ -36,10 +36,8 @@ class Temperatures:
     kept_one: tuple[str, ...]
     at_bound: tuple[str, ...]
 
-    def apply(self, logits_NC: Logits, labels: LabelSpace) -> Logits:
-        """Return the logits divided by their labels' temperatures.
-
-        Thresholds that were chosen on plain logits do not fit the result: choose them on it.
+    def of(self, labels: LabelSpace) -> NDArray[np.float64]:
+        """Return the temperatures ``(C,)`` in the order of ``labels``.
 
         Raises:
             DataError: a label has no temperature.
@@ -49,8 +47,17 @@ class Temperatures:
                 raise DataError(
                     f"The label '{name}' has no temperature: these were fitted for other labels."
                 )
-        temperature_C = np.array([self.by_label[name] for name in labels])
-        return np.asarray(logits_NC / temperature_C, dtype=np.float32)
+        return np.array([self.by_label[name] for name in labels])
+
+    def apply(self, logits_NC: Logits, labels: LabelSpace) -> Logits:
+        """Return the logits divided by their labels' temperatures.
+
+        Thresholds that were chosen on plain logits do not fit the result: choose them on it.
+
+        Raises:
+            DataError: a label has no temperature.
+        """
+        return np.asarray(logits_NC / self.of(labels), dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``temperatures.json`` holds."""

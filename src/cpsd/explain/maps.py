@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from captum.attr import LayerGradCam  # type: ignore[import-untyped]
+from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 
 from cpsd.verbs.compare import compare
 from cpsd.verbs.data import check, demo
+from cpsd.verbs.explain import explain
 from cpsd.verbs.models import evaluate, import_published, predict
 from cpsd.verbs.runs import LAST_STAGE, run
 
@@ -16,6 +17,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "compare": compare,
     "evaluate": evaluate,
     "predict": predict,
+    "explain": explain,
     "import": import_published,
     "data check": check,
     "data demo": demo,

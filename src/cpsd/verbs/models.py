@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from jsonargparse import Namespace
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from cpsd import method
 from cpsd.config import DataConfig, EvaluationConfig
@@ -16,12 +18,15 @@ from cpsd.evaluation.predictions import Predictions, write_predictions
 from cpsd.evaluation.scoreboard import score
 from cpsd.files import write_json
 from cpsd.importing import PublishedPart, import_checkpoint
+from cpsd.labels import LabelSpace
 from cpsd.model_config import ModelConfig
-from cpsd.models.classifier import model_factory
+from cpsd.models.classifier import MakeModel, model_factory
 from cpsd.report.predicted import as_csv, as_json_lines, show_table
 from cpsd.report.tables import score_table
 from cpsd.trained import (
     Trained,
+    kept_temperatures,
+    kept_thresholds,
     load_trained,
     pictures_as_records,
     readable_pictures,
@@ -31,11 +36,22 @@ from cpsd.verbs.shown_run import show_run
 from cpsd.verbs.terminal import console, say, say_excluded, stderr
 
 
+def own_factory(name: str | None) -> MakeModel | None:
+    """Return the user's own factory ``package.module:function``, where one is named."""
+    return None if name is None else model_factory(ModelConfig(factory=name))
+
+
 def _trained(arguments: Namespace) -> Trained:
-    make_model = None
-    if arguments.factory is not None:
-        make_model = model_factory(ModelConfig(factory=arguments.factory))
+    make_model = own_factory(arguments.factory)
     return load_trained(Path(arguments.run), arguments.predictor, make_model=make_model)
+
+
+def _threshold(arguments: Namespace, labels: LabelSpace) -> float | NDArray[np.float64]:
+    """Return the asked for threshold, otherwise those kept with the model, otherwise the run's."""
+    if arguments.threshold is not None:
+        return float(_evaluation_settings(arguments).threshold)
+    kept = kept_thresholds(Path(arguments.run), arguments.predictor)
+    return _evaluation_settings(arguments).threshold if kept is None else kept.of(labels)
 
 
 def _evaluation_settings(arguments: Namespace) -> EvaluationConfig:
@@ -71,7 +87,10 @@ def evaluate(arguments: Namespace) -> int:
         known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
         raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
     logits_NC = method.predict(trained.predictor, records, rows, trained.config(arguments.machine))
-    board = score({name: logits_NC}, records.targets[rows], records.labels, settings)
+    thresholds = {name: _threshold(arguments, trained.labels)}
+    board = score(
+        {name: logits_NC}, records.targets[rows], records.labels, settings, thresholds=thresholds
+    )
     board_json = {"split": split, **board.to_json()}
     console.print(score_table({split: board_json}))
     say_excluded(split, board.metrics[name].excluded_labels)
@@ -90,9 +109,16 @@ def evaluate(arguments: Namespace) -> int:
 
 def predict(arguments: Namespace) -> int:
     """Predict the labels of pictures; unreadable ones are named and the others predicted."""
-    threshold = _evaluation_settings(arguments).threshold
     trained = _trained(arguments)
-    told = [_names(arguments[key]) for key in ("present", "absent")]
+    threshold = _threshold(arguments, trained.labels)
+    temperature_C = np.ones(len(trained.labels))
+    if arguments.calibrated:
+        temperature_C = kept_temperatures(Path(arguments.run), arguments.predictor).of(
+            trained.labels
+        )
+        # The same labels are predicted: their thresholds move with the probabilities.
+        threshold = expit(logit(threshold) / temperature_C)
+    told = [label_names(arguments[key]) for key in ("present", "absent")]
     if any(told):
         trained = trained.told(present=told[0], absent=told[1])
     paths, faults = readable_pictures([Path(name) for name in arguments.pictures])
@@ -104,7 +130,7 @@ def predict(arguments: Namespace) -> int:
         logits_NC = method.predict(
             trained.predictor, records, rows, trained.config(arguments.machine)
         )
-        probabilities_NC = 1 / (1 + np.exp(-logits_NC.astype(np.float64)))
+        probabilities_NC = expit(logits_NC / temperature_C)
         if arguments.format == "table":
             show_table(console, records, probabilities_NC, threshold)
         else:
@@ -135,6 +161,6 @@ def import_published(arguments: Namespace) -> int:
     return 0
 
 
-def _names(cell: str | None) -> list[str]:
+def label_names(cell: str | None) -> list[str]:
     """Return the labels named in one argument."""
     return [name.strip() for name in (cell or "").split(DataConfig.separator) if name.strip()]

@@ -1,0 +1,78 @@
+"""The networks of a run: new ones, and those that it has trained."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cpsd import given_models
+from cpsd.config import RunConfig
+from cpsd.data.records import TRAIN, Records
+from cpsd.evaluation.scoreboard import ensemble_name
+from cpsd.graph import LabelGraph
+from cpsd.models.card import read_card
+from cpsd.models.classifier import MakeModel, make_seeded, model_factory
+from cpsd.models.ensemble import TeacherEnsemble
+from cpsd.models.label_vectors import label_information
+from cpsd.models.store import load_ensemble, load_model
+from cpsd.partition import LabelPartition, read_partition
+from cpsd.seeds import derive_seed
+
+
+class RunModels:
+    """Makes the networks of one run, and loads what it has trained.
+
+    Args:
+        config: all settings.
+        records: the pictures, split.
+        run: the run directory.
+    """
+
+    def __init__(self, config: RunConfig, records: Records, run: Path) -> None:
+        self.config = config
+        self.labels = records.labels
+        self.run = run
+        self.graph = LabelGraph.from_targets(
+            records.targets[records.indices(TRAIN)], records.labels
+        )
+        """Of the training pictures' labels."""
+        information = label_information(config.model, records.labels, self.graph)
+        self._make_model: MakeModel = model_factory(config.model, information)
+
+    def partition(self, strategy: str) -> LabelPartition:
+        """Return the run's partition of ``strategy``."""
+        return read_partition(self.run / "partitions" / f"{strategy}.json", self.labels)
+
+    def new_model(self, seed: int, *keys: str | int) -> MakeModel:
+        """Return a factory whose initial weights depend on ``seed`` and ``keys``."""
+        seed = derive_seed(seed, "initial weights", *keys)
+        return lambda labels: make_seeded(self._make_model, labels, seed=seed)
+
+    def untrained_student(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the student before distillation, and its ``ModelConfig`` as a plain dict."""
+        start = given_models.student_start(self.config, self.labels)
+        if start is None:
+            # The baseline's initial weights too, so that the two differ in the method alone.
+            network = self.new_model(self.config.seed)(self.labels)
+            return network, asdict(self.config.model)
+        network, card = load_model(start, make_model=self._foreign_model(start))
+        return network, card.model
+
+    def predictor(self, name: str) -> nn.Module:
+        """Return the run's baseline, student, or ensemble of a strategy."""
+        strategy = name.partition("/")[2]
+        if strategy:
+            return self.ensemble(strategy)
+        return load_model(self.run / name, make_model=self._foreign_model(self.run / name))[0]
+
+    def ensemble(self, strategy: str) -> TeacherEnsemble:
+        """Return the run's teacher ensemble of ``strategy``."""
+        place = self.run / ensemble_name(strategy)
+        make_model = self._foreign_model(place / "0")
+        return load_ensemble(place, self.partition(strategy), make_model=make_model)
+
+    def _foreign_model(self, place: Path) -> MakeModel | None:
+        """Return the user's own factory, where the model in ``place`` is made by one."""
+        own = read_card(place).model.get("factory") is not None
+        return self._make_model if own and self.config.model.factory is not None else None

@@ -1,0 +1,180 @@
+"""What the stages of a run do up to the student: each reads what earlier ones left."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning
+
+from cpsd import given_models, method
+from cpsd.config import RunConfig
+from cpsd.data.records import TRAIN, Records
+from cpsd.evaluation.scoreboard import BASELINE, STUDENT, ensemble_name
+from cpsd.files import write_json, write_text
+from cpsd.graph import LabelGraph
+from cpsd.method import Place, student_config, teacher_config
+from cpsd.models.card import PartCard
+from cpsd.models.ensemble import TeacherEnsemble
+from cpsd.partition import partition_labels, write_partition
+from cpsd.run import Cost
+from cpsd.run_models import RunModels
+from cpsd.seeds import derive_seed
+from cpsd.strategies import shuffled_cut
+from cpsd.trained import save_trained
+from cpsd.training.soft_labels import Progress, SoftLabelStore, uncounted, write_soft_labels
+
+
+class TrainingWork:
+    """Counts labels, cuts them, trains baseline, teachers and student.
+
+    Args:
+        config: all settings.
+        records: the pictures, split.
+        run: the run directory, where results of earlier stages lie.
+        models: its networks.
+        callbacks: Lightning's, for progress; made anew for each training.
+        counting: opens what shows the progress of a stage that trains nothing, by its name.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        records: Records,
+        run: Path,
+        models: RunModels,
+        *,
+        callbacks: Callable[[str], Sequence[lightning.Callback]] = lambda stage: (),
+        counting: Callable[[str], AbstractContextManager[Progress]] = uncounted,
+    ) -> None:
+        self.config = config
+        self.records = records
+        self.run = run
+        self.callbacks = callbacks
+        self.counting = counting
+        self._models = models
+        self._strategies = config.partition.strategies
+
+    def label_graph(self, folder: Path) -> Cost:
+        """Count the labels; write down which picture is in which split."""
+        records = self.records
+        self._models.graph.save(folder / "label_graph.npz")
+        write_json(folder / "labels.json", list(records.labels))
+        table = io.StringIO()
+        csv.writer(table).writerows(
+            [("image", "split"), *zip(records.paths, records.splits, strict=True)]
+        )
+        write_text(folder / "splits.csv", table.getvalue())
+        return Cost()
+
+    def partition(self, folder: Path, strategy: str) -> Cost:
+        """Cut the labels into parts."""
+        settings = self.config.partition
+        given = given_models.teacher_partition(self.config, strategy, self.records.labels)
+        # A shuffled control has the sizes of the cut that this very run makes.
+        cut = shuffled_cut(strategy) or strategy
+        partition = given or partition_labels(
+            LabelGraph.load(self.run / "label_graph.npz"),
+            strategy,
+            num_parts=settings.parts,
+            seed=derive_seed(teacher_config(self.config).seed, "partition", cut),
+            min_labels=settings.min_labels,
+            starts=settings.starts,
+        )
+        write_partition(partition, folder / "partitions" / f"{strategy}.json")
+        return Cost()
+
+    def baseline(self, folder: Path) -> Cost:
+        """Train the baseline."""
+        network = self._models.new_model(self.config.seed)(self.records.labels)
+        place = Place(BASELINE, folder / BASELINE, folder / "last.ckpt")
+        fitted = method.fit(
+            network, self.records, self.config, place=place, callbacks=self.callbacks(BASELINE)
+        )
+        model, image = asdict(self.config.model), self.config.image
+        save_trained(place.folder, network, fitted.best[0], self.records.labels, model, image)
+        return fitted.cost
+
+    def teachers(self, folder: Path, strategy: str) -> Cost:
+        """Train a strategy's teachers, on one pass over the pictures or one after another."""
+        partition, config = self._models.partition(strategy), teacher_config(self.config)
+        name = ensemble_name(strategy)
+        if config.teachers.given is not None:
+            given_models.copy_teachers(config, partition, folder / name)
+            return Cost()
+        place = Place(name, folder / name, folder / "last.ckpt")
+        teachers = [
+            self._models.new_model(config.seed, strategy, index)(partition.part_labels(index))
+            for index in range(partition.num_parts)
+        ]
+        callbacks = self.callbacks(name)
+        if config.teachers.together:
+            ensemble = TeacherEnsemble(partition, teachers)
+            fitted = method.fit(ensemble, self.records, config, place=place, callbacks=callbacks)
+            best, cost = fitted.best, fitted.cost
+        else:
+            single = [
+                method.fit(
+                    teacher,
+                    self.records,
+                    config,
+                    part=part,
+                    place=Place(
+                        f"{name}/{index}", place.folder / str(index), folder / f"{index}.ckpt"
+                    ),
+                    callbacks=callbacks,
+                )
+                for index, (teacher, part) in enumerate(zip(teachers, partition.parts, strict=True))
+            ]
+            best = tuple(fitted.best[0] for fitted in single)
+            cost = sum((fitted.cost for fitted in single), Cost())
+        for index, teacher in enumerate(teachers):
+            part = PartCard(strategy, index, partition.hash)
+            labels, model = partition.part_labels(index), asdict(config.model)
+            place_of_part = place.folder / str(index)
+            save_trained(place_of_part, teacher, best[index], labels, model, config.image, part)
+        return cost
+
+    def soft_labels(self, folder: Path) -> Cost:
+        """Store the teachers' logits for every view of every training picture."""
+        ensembles = {strategy: self._models.ensemble(strategy) for strategy in self._strategies}
+        rows, num_views = self.records.indices(TRAIN).tolist(), num_stored_views(self.config)
+        with method.computing_threads(self.config), self.counting("soft-labels") as progress:
+            write_soft_labels(
+                folder / "soft_labels",
+                ensembles,
+                self.records,
+                rows,
+                image=self.config.image,
+                num_views=num_views,
+                seed=teacher_config(self.config).seed,
+                machine=self.config.machine,
+                device=method.device_of(self.config),
+                progress=progress,
+            )
+        # All of it, whatever an earlier attempt has done of it.
+        num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
+        return Cost(images_forward=len(rows) * num_views * num_teachers)
+
+    def student(self, folder: Path) -> Cost:
+        """Distil the student."""
+        network, model = self._models.untrained_student()
+        place = Place(STUDENT, folder / STUDENT, folder / "last.ckpt")
+        fitted = method.distill(
+            network,
+            SoftLabelStore(self.run / "soft_labels"),
+            self.records,
+            student_config(self.config),
+            place=place,
+            callbacks=self.callbacks(STUDENT),
+        )
+        labels, image = self.records.labels, self.config.image
+        save_trained(place.folder, network, fitted.best[0], labels, model, image)
+        return fitted.cost
+
+
+def num_stored_views(config: RunConfig) -> int:
+    """Return V; by default one view for each epoch of the student, nothing approximated."""
+    return config.distillation.views or student_config(config).training.epochs

@@ -1,0 +1,23 @@
+"""The verb explain: where the predictors of a run look in one picture."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from cpsd.explain.picture import explain_picture
+from cpsd.verbs.models import label_names, own_factory
+from cpsd.verbs.terminal import console
+
+
+def explain(arguments: Namespace) -> int:
+    """Write a picture of the maps of all predictors side by side."""
+    panel = explain_picture(
+        Path(arguments.run),
+        Path(arguments.picture),
+        labels=label_names(arguments.labels),
+        out=None if arguments.out is None else Path(arguments.out),
+        machine=arguments.machine,
+        make_model=own_factory(arguments.factory),
+    )
+    console.print(f"The explanation lies in {panel}", markup=False)
+    return 0
