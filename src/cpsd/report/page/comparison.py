@@ -1,0 +1,8 @@
+"""x."""
+from typing import Any
+from cpsd.report.page.run_files import RunFiles
+
+
+def comparison_context(files: RunFiles) -> dict[str, Any]:
+    """x."""
+    return {}
