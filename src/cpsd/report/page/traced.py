@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from cpsd.report.progress import duration
 
-Format = Literal["percent", "points", "percentage", "decimal", "count", "seconds", "value"]
+Format = Literal["percent", "points", "percentage", "decimal", "times", "count", "seconds", "value"]
 Derivation = Literal[
     "", "difference", "ratio", "sum", "length", "share", "interval", "links", "pairs", "rows"
 ]
@@ -130,7 +130,7 @@ def ratio(parts: Sequence[Traced], whole: Traced) -> Figure:
     def divided(values: Sequence[float]) -> float:
         return math.fsum(values[:-1]) / values[-1] if values[-1] else math.nan
 
-    return _derived("ratio", "decimal", [*(part for part in parts if part.there), whole], divided)
+    return _derived("ratio", "times", [*(part for part in parts if part.there), whole], divided)
 
 
 def total(traced: Sequence[Traced], shown_as: Format) -> Figure:
@@ -252,6 +252,7 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "percentage": lambda number: f"{_percent(number)} %",
     "points": _signed,
     "decimal": _decimal,
+    "times": lambda number: f"{number:,.1f}",
     "count": lambda number: f"{round(number):,}",
     "seconds": _duration,
 }

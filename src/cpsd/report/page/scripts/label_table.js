@@ -83,7 +83,7 @@ function labelColumns(data, split) {
     if (predictor.name === "student" && baseline) {
       const gain = (/** @type {any} */ row) => gap(predictor.ap[row.index], baseline.ap[row.index]);
       columns.push({
-        title: "student − baseline",
+        title: "to baseline",
         text: false,
         value: gain,
         cell: (row) => numberCell(points(gain(row)), gain(row), `${place("student", row.label)} ${place("baseline", row.label)}`, "points", "difference"),
@@ -92,7 +92,7 @@ function labelColumns(data, split) {
   }
   for (const partition of data.parts) {
     columns.push({
-      title: `part, ${partition.strategy}`,
+      title: `part (${partition.strategy})`,
       text: false,
       value: (row) => partition.of[row.index],
       cell: (row) => numberCell(String(partition.of[row.index] ?? ""), partition.of[row.index], partition.source, "count", "part-of-label"),

@@ -19,13 +19,13 @@ if (labelData) {
   if (labelData.splits.length) {
     choose("split", labelData.splits[0].name);
   }
+  chooseFirst(labelData);
   showPartitionGraphs(readData("graph-data"));
   showLabelTable(labelData);
   showLabelCurves(readData("curve-data"));
   showTrainingPlots(readData("training-data"));
   showThresholds(readData("threshold-data"));
   showReliability(readData("reliability-data"));
-  chooseFirst(labelData);
 }
 showPlaces();
 

@@ -1,17 +1,42 @@
 // @ts-check
 // Labels around a circle, a colour a part, and the strongest links between them.
 
-import { drawAtWidth, drawn } from "./dom.js";
+import { byId, drawAtWidth, drawn, element } from "./dom.js";
 import { choiceOf, choose, onChoice } from "./chosen.js";
+import { byName } from "./format.js";
 
 const LINE_HEIGHT = 13;
 const MOST_LETTERS = 18;
 
+/** The label whose links are picked out; none until somebody chooses one. @type {string | null} */
+let picked = null;
+/** @type {(() => void)[]} */
+const graphs = [];
+
+/** @param {string | null} label */
+function pick(label) {
+  picked = label;
+  if (label) {
+    choose("label", label);
+  }
+  graphs.forEach((redraw) => redraw());
+}
+
 /** @param {any} data what the page has under "graph-data" */
 export function showPartitionGraphs(data) {
-  if (!data) {
+  const control = byId("graph-label");
+  if (!data || !control) {
     return;
   }
+  const ordered = [...data.labels].sort(byName);
+  control.append(...ordered.map((label) => element("option", { value: label }, label)));
+  control.addEventListener("change", () => pick(control.value || null));
+  onChoice((choice) => {
+    if (choice === "label") {
+      control.value = choiceOf("label");
+      pick(choiceOf("label"));
+    }
+  });
   for (const view of data.views) {
     const figure = [...document.querySelectorAll("figure.graph")]
       .find((one) => one.getAttribute("data-strategy") === view.strategy);
@@ -28,22 +53,23 @@ function showGraph(holder, data, view) {
   let svg = null;
   drawAtWidth(holder, (width) => {
     svg = drawGraph(data, view, width);
-    pickOut(svg, data, choiceOf("label"));
+    pickOut(svg, data, picked);
     holder.replaceChildren(svg);
   });
   holder.addEventListener("click", (event) => {
     const node = event.target instanceof Element ? event.target.closest("[data-label]") : null;
     if (node) {
-      choose("label", data.labels[Number(node.getAttribute("data-label"))]);
+      pick(data.labels[Number(node.getAttribute("data-label"))]);
     }
   });
-  onChoice((choice) => choice === "label" && svg && pickOut(svg, data, choiceOf("label")));
+  graphs.push(() => svg && pickOut(svg, data, picked));
 }
 
 /** @param {any} data @param {any} view @param {number} width @returns {SVGElement} */
 function drawGraph(data, view, width) {
   const side = Math.min(width, 680);
-  const margin = Math.min(120, side * 0.27);
+  const letters = Math.max(...data.labels.map((/** @type {string} */ label) => [...shortened(label)].length));
+  const margin = Math.min(letters * 6.6 + 34, side * 0.3);
   const radius = side / 2 - margin;
   const places = placesOf(view, radius);
   const hues = view.sizes.map((/** @type {number} */ _, /** @type {number} */ part) =>
@@ -163,8 +189,9 @@ function partMarks(view, radius, hues, places) {
 
 /** Show the links of one label alone, and name the labels at their ends. @param {SVGElement} svg @param {any} data @param {string | null} label */
 function pickOut(svg, data, label) {
-  const column = data.labels.indexOf(label);
-  const touched = new Set([String(column)]);
+  const column = label === null ? -1 : data.labels.indexOf(label);
+  /** @type {Set<string>} */
+  const touched = new Set();
   for (const link of svg.querySelectorAll(".link")) {
     const ends = [link.getAttribute("data-from"), link.getAttribute("data-to")];
     const touches = ends.includes(String(column));
@@ -174,7 +201,7 @@ function pickOut(svg, data, label) {
     }
   }
   for (const node of svg.querySelectorAll(".label")) {
-    const at = node.getAttribute("data-label") || "";
+    const at = String(node.getAttribute("data-label"));
     node.classList.toggle("picked", at === String(column));
     node.classList.toggle("touched", touched.has(at));
   }

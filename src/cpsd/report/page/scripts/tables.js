@@ -60,6 +60,7 @@ export function enhanceTables() {
       }
       const value = (/** @type {HTMLTableRowElement} */ row) => cellValue(row.cells[column]);
       const words = [...body.rows].every((row) => typeof value(row) === "string");
+      header.classList.toggle("text", words);
       makeSortable(/** @type {HTMLTableCellElement} */ (header), !words, (down) => {
         body.append(...sortedRows([...body.rows], value, down));
       });

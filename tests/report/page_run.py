@@ -1,0 +1,344 @@
+"""A made-up run directory with everything in it that the report page can show."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from cpsd.config import EvaluationConfig
+from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.scoreboard import score
+from cpsd.files import write_json, write_text
+from cpsd.graph import LabelGraph
+from cpsd.labels import LabelSpace
+
+HOSTILE = (
+    "<script>window.hacked = 1</script>",
+    "</script><script>window.hacked = 2</script>",
+    '"><img src=x onerror="window.hacked = 3">',
+    "it's & 'quoted'",
+    "a/b~c #d?e=%41",
+    "line\u2028separator",
+    "日本語 🐈",
+    "{{ 7 * 7 }}",
+)
+"""Label names that a page must show as they are."""
+PREDICTORS = (
+    "baseline",
+    "teachers/co-occurrence",
+    "teachers/dis-occurrence",
+    "student",
+    "teachers",
+)
+STRATEGIES = ("co-occurrence", "dis-occurrence")
+FINDINGS = "evaluation/findings"
+
+
+def make_run(
+    folder: Path,
+    *,
+    labels: Sequence[str] = (*HOSTILE, "cat", "dog", "fox", "elk"),
+    num_images: int = 120,
+    splits: Sequence[str] = ("test", "test-unseen"),
+    parts: int = 3,
+    findings: bool = True,
+) -> Path:
+    """Write a run directory; all numbers follow from a fixed seed."""
+    generator = np.random.default_rng(5)
+    space = LabelSpace(tuple(labels))
+    _write_settings(folder, space, num_images, splits)
+    targets = _targets(generator, 300, len(space))
+    LabelGraph.from_targets(targets, space).save(folder / "label_graph.npz")
+    for strategy in STRATEGIES:
+        order = generator.permutation(len(space))
+        names = [[labels[c] for c in part] for part in np.array_split(order, parts)]
+        content = {"strategy": strategy, "num_parts": parts, "normalized_cut": 1.25}
+        write_json(folder / "partitions" / f"{strategy}.json", {**content, "parts": names})
+        for index, part in enumerate(names):
+            _write_training(folder / "teachers" / strategy / str(index), part, generator)
+    for name in ("baseline", "student"):
+        _write_training(folder / name, labels, generator)
+    for split in splits:
+        write_evaluation(folder, split, space, num_images, generator)
+    if findings:
+        write_findings(folder, splits[0], labels, generator)
+        write_gallery(folder, labels, generator)
+    return folder
+
+
+def _targets(generator: np.random.Generator, rows: int, columns: int) -> NDArray[np.int8]:
+    groups = generator.random((rows, 4)) < 0.4
+    share = np.where(groups[:, np.arange(columns) % 4], 0.5, 0.05)
+    return (generator.random((rows, columns)) < share).astype(np.int8)
+
+
+def write_evaluation(
+    folder: Path, split: str, space: LabelSpace, num_images: int, generator: np.random.Generator
+) -> None:
+    """Write predictions, scores and intervals; one label without a positive, some unknowns."""
+    targets = _targets(generator, num_images, len(space))
+    targets[:, -1] = 0
+    targets[generator.random(targets.shape) < 0.02] = -1
+    targets[:, -1] = np.minimum(targets[:, -1], 0)
+    logits = {
+        name: (generator.normal(size=targets.shape) * 1.5 + 2 * targets - 1).astype(np.float32)
+        for name in PREDICTORS
+    }
+    images = tuple(f"images/{split}-{row}.jpg" for row in range(num_images))
+    board = score(logits, targets, space, EvaluationConfig()).to_json()
+    write_json(folder / "evaluation" / f"{split}.json", {"split": split, **board})
+    for name, scores in logits.items():
+        place = folder / "predictions" / name.replace("/", ".") / f"{split}.parquet"
+        write_predictions(place, Predictions(images, scores, targets, space, name))
+    spans = {
+        name: {
+            metric: _interval(board["predictors"][name][metric], 0.02)
+            for metric in ("mAP", "CF1", "OF1")
+        }
+        for name in PREDICTORS
+    }
+    first = board["predictors"]["baseline"]["mAP"]
+    changes = {
+        name: {"mAP": _interval(board["predictors"][name]["mAP"] - first, 0.015)}
+        for name in PREDICTORS[1:]
+    }
+    verdict = {"text": "No difference between student and baseline is shown (0.3 points of mAP)."}
+    content = {"predictors": spans, "differences": changes, "verdicts": [verdict], "level": 0.95}
+    write_json(folder / FINDINGS / f"intervals-{split}.json", {"split": split, **content})
+
+
+def _interval(mean: float, half: float) -> dict[str, Any]:
+    note = "One seed: the interval is over test images only."
+    return {"mean": mean, "low": mean - half, "high": mean + half, "note": note}
+
+
+def _write_settings(
+    folder: Path, space: LabelSpace, num_images: int, splits: Sequence[str]
+) -> None:
+    write_json(folder / "labels.json", list(space))
+    config = {
+        "seed": 7,
+        "data": {
+            "format": "table",
+            "without_positive": "keep",
+            "difficult": "unknown",
+            "unlabelled": None,
+            "test_split": None,
+            "validation_fraction": 0.1,
+            "test_fraction": 0.2,
+            "limit": None,
+        },
+        "image": {"size": 64},
+        "model": {"backbone": "resnet18", "weights": "none", "head": "linear"},
+        "training": {"epochs": 4},
+        "teachers": {"epochs": 2, "given": None},
+        "student": {"epochs": None, "start": None},
+        "distillation": {"weight": 0.5, "alpha": 0.25, "term": "squared-error"},
+        "evaluation": {"threshold": 0.5, "top_k": 3},
+    }
+    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    stages = ("label-graph", "baseline", "teachers/co-occurrence", "student", "evaluation")
+    costs = [{"seconds": 3.5 * i, "images_forward": 1000 * i, "images_backward": 700 * i} for i in range(5)]
+    manifest = {
+        "versions": {"python": "3.11.7", "cpsd": "0.1.0"},
+        "seed": 7,
+        "data": {
+            "fingerprint": "9274f0",
+            "labels": len(space),
+            "pictures": {"train": 300, **dict.fromkeys(splits, num_images)},
+            "notices": ["2 pictures have no label <at all>."],
+        },
+        "hardware": {"platform": "Linux", "cores": 2, "torch_threads": 1, "accelerators": []},
+        "stages": {name: {"stage": name, "cost": cost} for name, cost in zip(stages, costs, strict=True)},
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def _write_training(
+    folder: Path, labels: Sequence[str], generator: np.random.Generator
+) -> None:
+    rows = [
+        [epoch, 0.001, 3 / (epoch + 1), 0.2 + 0.1 * epoch, 0.15 + 0.1 * generator.random()]
+        for epoch in range(4)
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["epoch", "learning_rate", "loss", "validation_raw", "validation_ema"], *rows]
+    )
+    write_text(folder / "metrics.csv", text.getvalue())
+    training = {"epoch": 4, "weights": "raw", "validation_mAP": 0.5}
+    write_json(folder / "model.json", {"labels": list(labels), "training": training})
+
+
+def write_findings(
+    folder: Path, split: str, labels: Sequence[str], generator: np.random.Generator
+) -> None:
+    """Write one file of each finding, in the formats that the evaluation writes."""
+    names = ("baseline", "student")
+
+    def fractions(*keys: str) -> dict[str, float]:
+        return {key: float(generator.random()) for key in keys}
+
+    six = [
+        f"{kind}_{end}"
+        for kind, ends in (
+            ("recall", ("with_context", "without_context", "gap")),
+            ("false_alarms", ("with_context", "without_context")),
+            ("false_alarm", ("gap",)),
+        )
+        for end in ends
+    ]
+    pair = {
+        "label": labels[0],
+        "context": labels[1],
+        "images": {"with_context": 31, "without_context": 12},
+        "predictors": {name: fractions(*six) for name in names},
+        "recall_gap_change": {"value": -0.12, "standard_error": 0.04},
+        "false_alarm_gap_change": None,
+    }
+    curve = {
+        "expected_calibration_error": 0.031,
+        "expected_calibration_error_with_temperature": 0.021,
+        "temperature": 1.3,
+        "mean_probability": [0.1, 0.4, 0.9],
+        "observed_frequency": [0.05, 0.5, 0.8],
+    }
+    chosen = {"threshold": 0.31, "positives": 20, "precision": 0.8, "recall": 0.6, "f1": 0.69}
+    six_scores = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+    found: dict[str, dict[str, Any]] = {
+        "context": {
+            "support": {"with_context": 10, "without_context": 10, "context_only": 10},
+            "pairs_considered": 380,
+            "pairs_supported": 120,
+            "compared": list(names),
+            "means": {name: fractions(*six) for name in names},
+            "predictors": {},
+            "pairs": [pair],
+            "rankings": {"recall_gap_moved": [0], "false_alarm_gap_moved": [0]},
+        },
+        "unseen-combinations": {
+            "images": {"unseen": 812, "seen": 1100},
+            "training_combinations": 233,
+            "common_labels": 18,
+            "predictors": {
+                name: {
+                    "unseen": fractions("mAP_common_labels"),
+                    "seen": fractions("mAP_common_labels"),
+                    "difference": -0.1,
+                }
+                for name in names
+            },
+        },
+        "biased-pairs": {
+            "chosen_on": "validation",
+            "chosen_by": "baseline",
+            "mean": {name: fractions("co_occurring", "exclusive") for name in names},
+            "pairs": [
+                {
+                    "label": labels[2],
+                    "context": labels[3],
+                    "bias": 3.1,
+                    "predictors": {name: fractions("co_occurring", "exclusive") for name in names},
+                }
+            ],
+        },
+        "thresholds": {
+            "chosen_on": "validation",
+            "predictors": {
+                name: {
+                    "thresholds": {
+                        "criterion": {"kind": "f1"},
+                        "default": 0.5,
+                        "labels": {**dict.fromkeys(labels, chosen), labels[-1]: None},
+                    },
+                    "at_default": fractions(*six_scores),
+                    "at_thresholds": fractions(*six_scores),
+                }
+                for name in names
+            },
+        },
+        "calibration": {
+            "bins": 15,
+            "binning": "equal mass",
+            "fitted_on": "validation",
+            "predictors": {
+                name: {
+                    "mean_expected_calibration_error": 0.03,
+                    "mean_expected_calibration_error_with_temperature": None,
+                    "overall": {**curve, "temperature": None},
+                    "labels": dict.fromkeys(labels, curve),
+                }
+                for name in names
+            },
+        },
+        "label-errors": {
+            "ensembles": ["teachers/co-occurrence", "teachers/dis-occurrence"],
+            "entries_considered": 20000,
+            "entries_suspected": 2,
+            "entries": [
+                {
+                    "image": "images/<b>bold</b>.jpg",
+                    "label": label,
+                    "given": given,
+                    "probabilities": fractions("teachers/co-occurrence", "teachers/dis-occurrence"),
+                    "score": 0.02,
+                }
+                for given, label in enumerate(labels[:2])
+            ],
+            "per_label": {labels[0]: 1, labels[1]: 1},
+        },
+        "pointing": {
+            "num_pairs": 1432,
+            "chance": 0.19,
+            "predictors": {
+                "baseline": {"energy": 0.41, "energy_interval": [0.4, 0.42], "hit_rate": 0.6},
+                "student": {"energy": 0.5, "hit_rate": 0.7, "difference": {"energy": 0.09, "hit_rate": 0.1}},
+            },
+        },
+    }  # fmt: skip
+    for kind, content in found.items():
+        write_json(folder / FINDINGS / f"{kind}-{split}.json", {"split": split, **content})
+    Image.new("RGB", (64, 40), "teal").save(folder / FINDINGS / f"label-errors-{split}.png")
+
+
+def write_gallery(folder: Path, labels: Sequence[str], generator: np.random.Generator) -> None:
+    """Write a gallery of two entries."""
+    place = folder / "gallery"
+    place.mkdir(parents=True, exist_ok=True)
+    predictors = ["baseline", "teachers/co-occurrence", "teachers/dis-occurrence", "student"]
+    entries = []
+    for number, label in enumerate(labels[:2]):
+        files = {name: f"{number}-{name.replace('/', '.')}.jpg" for name in ("picture", *predictors)}
+        for file in files.values():
+            pixels = generator.integers(0, 256, (36, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / file)
+        entries.append(
+            {
+                "image": f"images/{number}.jpg",
+                "label": label,
+                "target": 1,
+                "width": 48,
+                "height": 36,
+                "picture": files["picture"],
+                "cells": [
+                    {"predictor": name, "probability": 0.9, "file": files[name]}
+                    for name in predictors
+                ],
+                "boxes": [[0.1, 0.2, 0.5, 0.6]],
+            }
+        )
+    content = {
+        "split": "test",
+        "method": "Grad-CAM",
+        "predictors": predictors,
+        "selection": "The 2 pairs of picture and label on which the predictors differ most.",
+        "entries": entries,
+    }
+    (place / "gallery.json").write_text(json.dumps(content), encoding="utf-8")
