@@ -1,8 +1,10 @@
 """x."""
+
 from typing import Any
+
 from cpsd.report.page.run_files import RunFiles
 
 
 def comparison_context(files: RunFiles) -> dict[str, Any]:
-    """x."""
+    """X."""
     return {}

@@ -70,7 +70,10 @@ def gather_curves(files: RunFiles, boards: dict[str, Traced]) -> Curves:
     Raises:
         RunError: a file of predictions is damaged.
     """
-    names = {split: [name for name, _ in board.at("predictors").items()] for split, board in boards.items()}
+    names = {
+        split: [name for name, _ in board.at("predictors").items()]
+        for split, board in boards.items()
+    }
     order = in_predictor_order(sorted({name for found in names.values() for name in found}))
     sets: list[CurveSet] = []
     left_out: list[str] = []

@@ -74,12 +74,12 @@ def findings(files: RunFiles, kind: str) -> list[Finding]:
     found = []
     for split in in_order(name.removeprefix(prefix).removesuffix(".json") for name in names):
         content = files.json_object(f"{prefix}{split}.json")
-        speaks_of = [name for name, _ in content.at("predictors").items()]
-        speaks_of += [name for name, _ in content.at("mean").items()]
+        keys = ("predictors", "means", "mean")
+        speaks_of = {name for key in keys for name, _ in content.at(key).items()}
         sheet = data_uri(files, f"{prefix}{split}.png")
         if sheet is not None and len(sheet) > MOST_SHEET_BYTES:
             sheet = None
-        found.append(Finding(split, content, in_predictor_order(speaks_of), sheet))
+        found.append(Finding(split, content, in_predictor_order(list(speaks_of)), sheet))
     return found
 
 

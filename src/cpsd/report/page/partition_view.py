@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class PartitionView:
     def bounds(self) -> list[tuple[float, float]]:
         """Begin and end of each part along the matrix, in percent."""
         ends = np.cumsum([0, *(len(part) for part in self.parts)]) / len(self.order) * 100
-        return [(float(a), float(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [(float(a), float(b)) for a, b in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,7 @@ def partition_views(files: RunFiles) -> PartitionViews | None:
         images=tuple(graph.images_with_label.tolist()),
         links=links,
         num_pairs=int(np.count_nonzero(np.triu(together, 1))),
-        views=tuple(
-            _view(files, f"partitions/{name}", graph, together, links)
-            for name in names
-        ),
+        views=tuple(_view(files, f"partitions/{name}", graph, together, links) for name in names),
     )
 
 
@@ -207,9 +205,7 @@ def downsampled(matrix_CC: Floats, side: int) -> Floats:
     return np.asarray(sums / np.outer(sizes, sizes))
 
 
-def png(
-    matrix_CC: Floats, low: float, high: float, colours: Sequence[tuple[int, int, int]]
-) -> str:
+def png(matrix_CC: Floats, low: float, high: float, colours: Sequence[tuple[int, int, int]]) -> str:
     """Return a matrix as a PNG data URI, a pixel an entry, from ``low`` to ``high``."""
     steps = np.linspace(0, len(colours) - 1, 256)
     channels = np.array(colours, dtype=np.float64)

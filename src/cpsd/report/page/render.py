@@ -65,11 +65,11 @@ def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any]) -
     )
     return environment.get_template(template).render(
         **context,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(style),
+        script=Markup(script),
         style_hash=content_hash(style),
         script_hash=content_hash(script),
-        data={name: Markup(inline_json(value)) for name, value in data.items()},  # noqa: S704
+        data={name: Markup(inline_json(value)) for name, value in data.items()},
     )
 
 

@@ -15,6 +15,8 @@ class Score:
 
     value: Figure
     interval: Figure | None
+    tone: str = ""
+    """``up`` or ``down`` for a difference whose interval leaves zero out."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def _row(board: Traced, intervals: Traced, name: str) -> ResultRow:
     if name != BASELINE:
         baseline = board.at("predictors", BASELINE, "mAP")
         value = difference(metrics.at("mAP"), baseline)
-        to_baseline = Score(value, span(intervals.at("differences", name, "mAP"), signed=True))
+        bounds = intervals.at("differences", name, "mAP")
+        to_baseline = Score(value, span(bounds, signed=True), tone(bounds))
     return ResultRow(
         predictor=name,
         scores={
@@ -125,3 +128,18 @@ def _row(board: Traced, intervals: Traced, name: str) -> ResultRow:
 def span(spanned: Traced, *, signed: bool = False) -> Figure | None:
     """Return the bounds of an interval, in percent or as a difference with its sign."""
     return interval(spanned.at("low"), spanned.at("high"), "points" if signed else "percent")
+
+
+def tone(spanned: Traced) -> str:
+    """Return ``up`` or ``down`` where an interval leaves zero out, else an empty string.
+
+    Example:
+        >>> tone(Traced({"low": 0.01, "high": 0.03}, "a"))
+        'up'
+        >>> tone(Traced({"low": -0.01, "high": 0.03}, "a"))
+        ''
+    """
+    low, high = spanned.at("low").value, spanned.at("high").value
+    if low is None or high is None or low <= 0 <= high:
+        return ""
+    return "up" if low > 0 else "down"

@@ -21,7 +21,7 @@ Derivation = Literal[
     "", "difference", "ratio", "sum", "length", "share", "interval", "links", "pairs", "rows"
 ]
 """How a number follows from its places; empty where it stands in one as it is."""
-ABSENT = "–"
+ABSENT = "\N{EN DASH}"
 """What stands where there is no number."""
 _MINUS = "\N{MINUS SIGN}"
 
@@ -93,13 +93,6 @@ class Figure:
     shown_as: Format
     derived: Derivation = ""
     number: float | None = None
-
-    @property
-    def tone(self) -> str:
-        """``up`` or ``down`` for a difference that shows, else empty."""
-        if self.number is None or self.text.strip("+-0.,") in ("", _MINUS):
-            return ""
-        return "up" if self.number > 0 else "down"
 
 
 def figure(traced: Traced, shown_as: Format) -> Figure:

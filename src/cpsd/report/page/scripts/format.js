@@ -25,6 +25,11 @@ export function count(value) {
   return isNumber(value) ? value.toLocaleString("en-US") : ABSENT;
 }
 
+/** @param {number | null | undefined} value below ten */
+export function decimal(value) {
+  return isNumber(value) ? value.toFixed(3).replace("-", "−") : ABSENT;
+}
+
 /** @param {any} value @returns {value is number} */
 export function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);

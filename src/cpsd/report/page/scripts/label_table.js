@@ -12,13 +12,11 @@ import { DataTable } from "./tables.js";
  * @param {string} shownAs @param {string} [derived]
  */
 export function numberCell(text, value, source, shownAs, derived = "") {
-  const tone = derived === "difference" && isNumber(value) && text !== "0.0" ? (value > 0 ? "up" : "down") : null;
   const number = element("data", {
     value: isNumber(value) ? value : "",
     "data-source": source,
     "data-shown-as": shownAs,
     "data-derived": derived || null,
-    class: tone,
   }, text);
   return element("td", {}, number);
 }

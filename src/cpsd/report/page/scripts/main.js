@@ -29,11 +29,12 @@ if (labelData) {
 }
 showPlaces();
 
-/** Choose the label that most training pictures have, so that no curve is empty. @param {any} data */
+/** Choose the label that most pictures have, so that no curve is empty. @param {any} data */
 function chooseFirst(data) {
-  const counts = data.trainImages || data.labels.map(() => 0);
-  const most = counts.indexOf(Math.max(...counts));
-  choose("label", data.labels[most < 0 ? 0 : most]);
+  const counts = data.splits[0]?.positives || data.trainImages || [];
+  const most = counts.reduce((/** @type {number} */ best, /** @type {number} */ count, /** @type {number} */ index) =>
+    (count > counts[best] ? index : best), 0);
+  choose("label", data.labels[most]);
 }
 
 /** Say where a number comes from when it is pointed at. */

@@ -6,7 +6,8 @@ import { choiceOf, choose, onChoice } from "./chosen.js";
 import { byName } from "./format.js";
 
 const LINE_HEIGHT = 13;
-const MOST_LETTERS = 18;
+const LETTER_WIDTH = 7;
+const ROOM_FOR_PART = 38;
 
 /** The label whose links are picked out; none until somebody chooses one. @type {string | null} */
 let picked = null;
@@ -68,8 +69,9 @@ function showGraph(holder, data, view) {
 /** @param {any} data @param {any} view @param {number} width @returns {SVGElement} */
 function drawGraph(data, view, width) {
   const side = Math.min(width, 680);
-  const letters = Math.max(...data.labels.map((/** @type {string} */ label) => [...shortened(label)].length));
-  const margin = Math.min(letters * 6.6 + 34, side * 0.3);
+  const letters = Math.max(...data.labels.map((/** @type {string} */ label) => [...label].length));
+  const margin = Math.min(letters * LETTER_WIDTH + ROOM_FOR_PART, side * 0.3);
+  const mostLetters = Math.floor((margin - ROOM_FOR_PART) / LETTER_WIDTH);
   const radius = side / 2 - margin;
   const places = placesOf(view, radius);
   const hues = view.sizes.map((/** @type {number} */ _, /** @type {number} */ part) =>
@@ -86,7 +88,7 @@ function drawGraph(data, view, width) {
   svg.append(links);
   const named = namedLabels(data, places, radius);
   for (const [column, place] of places) {
-    svg.append(labelMark(data, column, place, hues[place.part], named.has(column)));
+    svg.append(labelMark(data, column, place, hues[place.part], named.has(column), mostLetters));
   }
   svg.append(...partMarks(view, radius + margin - 8, hues, places));
   return svg;
@@ -140,8 +142,10 @@ function namedLabels(data, places, radius) {
 function linkMark(from, to, i, j, share, hues) {
   const inside = from.part === to.part;
   // Bent towards the middle, more for labels that stand far apart.
-  const bend = 0.15;
-  const d = `M${from.x.toFixed(1)} ${from.y.toFixed(1)}Q${((from.x + to.x) * bend).toFixed(1)} ${((from.y + to.y) * bend).toFixed(1)} ${to.x.toFixed(1)} ${to.y.toFixed(1)}`;
+  const apart = Math.hypot(from.x - to.x, from.y - to.y) / (2 * from.radius);
+  const bend = (0.8 - 0.7 * apart) / 2;
+  const round = (/** @type {number} */ value) => value.toFixed(1);
+  const d = `M${round(from.x)} ${round(from.y)}Q${round((from.x + to.x) * bend)} ${round((from.y + to.y) * bend)} ${round(to.x)} ${round(to.y)}`;
   return drawn("path", {
     d,
     class: inside ? "link inside" : "link",
@@ -151,8 +155,8 @@ function linkMark(from, to, i, j, share, hues) {
   });
 }
 
-/** @param {any} data @param {number} column @param {any} place @param {number} hue @param {boolean} named */
-function labelMark(data, column, place, hue, named) {
+/** @param {any} data @param {number} column @param {any} place @param {number} hue @param {boolean} named @param {number} mostLetters */
+function labelMark(data, column, place, hue, named, mostLetters) {
   const name = data.labels[column];
   const left = Math.cos(place.angle) < 0;
   const degrees = (place.angle * 180) / Math.PI + (left ? 180 : 0);
@@ -162,7 +166,7 @@ function labelMark(data, column, place, hue, named) {
     "text-anchor": left ? "end" : "start",
     dy: "0.35em",
     class: named ? "label-name" : "label-name spare",
-  }, shortened(name));
+  }, shortened(name, mostLetters));
   const dot = drawn("circle", { cx: place.x.toFixed(1), cy: place.y.toFixed(1), r: Math.max(1.5, Math.min(5, place.step * place.radius * 0.4)).toFixed(1) });
   return drawn("g", { class: "label", style: `--hue: ${hue}`, "data-label": column }, drawn("title", {}, name), dot, text);
 }
@@ -208,8 +212,8 @@ function pickOut(svg, data, label) {
   svg.classList.toggle("picking", column >= 0);
 }
 
-/** @param {string} name */
-function shortened(name) {
+/** @param {string} name @param {number} most */
+function shortened(name, most) {
   const letters = [...name];
-  return letters.length > MOST_LETTERS ? `${letters.slice(0, MOST_LETTERS - 1).join("")}…` : name;
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : name;
 }

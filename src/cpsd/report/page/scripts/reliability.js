@@ -3,7 +3,7 @@
 
 import { byId, element } from "./dom.js";
 import { choiceOf, onChoice } from "./chosen.js";
-import { percent, pointerToken } from "./format.js";
+import { decimal, percent, pointerToken } from "./format.js";
 import { numberCell } from "./label_table.js";
 import { lookOf, Plot } from "./plot.js";
 
@@ -50,10 +50,9 @@ function showErrors(curves, label) {
   table.tBodies[0].replaceChildren(...curves.map((curve) => {
     const content = curve.labels[label];
     const place = `${curve.source}#/predictors/${pointerToken(curve.predictor)}/labels/${pointerToken(label)}`;
-    const temperature = content.temperature === null ? "–" : content.temperature.toFixed(3);
     return element("tr", {}, element("th", { scope: "row" }, element("span", { class: "name" }, curve.predictor)),
       numberCell(percent(content.error), content.error, `${place}/expected_calibration_error`, "percent"),
       numberCell(percent(content.withTemperature), content.withTemperature, `${place}/expected_calibration_error_with_temperature`, "percent"),
-      numberCell(temperature, content.temperature, `${place}/temperature`, "decimal"));
+      numberCell(decimal(content.temperature), content.temperature, `${place}/temperature`, "decimal"));
   }));
 }

@@ -2,7 +2,7 @@
 // The threshold of each label, and what it gave on the pictures it was chosen on.
 
 import { byId, element } from "./dom.js";
-import { count, percent, pointerToken } from "./format.js";
+import { count, decimal, percent, pointerToken } from "./format.js";
 import { labelCell, numberCell } from "./label_table.js";
 import { DataTable } from "./tables.js";
 
@@ -43,7 +43,7 @@ function thresholdColumns(source) {
   });
   return [
     { title: "label", text: true, value: (row) => row.label, cell: (row) => labelCell(row.label, "thresholds") },
-    column("threshold", "threshold", percent, "percent"),
+    column("threshold", "threshold", decimal, "decimal"),
     column("positives", "pictures", count, "count"),
     column("precision", "precision", percent, "percent"),
     column("recall", "recall", percent, "percent"),
