@@ -40,7 +40,12 @@ def label_data(
                 "positives": positives.get(split),
                 "positivesOf": counted.get(split),
                 "predictors": [
-                    {"name": name, "ap": _precisions(board, name, labels)}
+                    precision_column(
+                        name,
+                        board.at("predictors", name, "average_precision"),
+                        labels,
+                        compared_to="baseline" if name == "student" else None,
+                    )
                     for name in in_predictor_order([n for n, _ in board.at("predictors").items()])
                 ],
             }
@@ -107,6 +112,21 @@ def _part_of(parts: tuple[tuple[str, ...], ...], labels: list[str]) -> list[int 
     return [numbers.get(name) for name in labels]
 
 
-def _precisions(board: Traced, predictor: str, labels: list[str]) -> list[float | None]:
-    values = board.at("predictors", predictor, "average_precision").value
-    return [values.get(label) if isinstance(values, dict) else None for label in labels]
+def precision_column(
+    name: str, precisions: Traced, labels: list[str], *, compared_to: str | None
+) -> dict[str, Any]:
+    """Return one predictor's column of the table of labels.
+
+    Args:
+        name: at the head of the column.
+        precisions: label to average precision.
+        labels: in the order of the rows.
+        compared_to: the column from which a difference is shown, if any.
+    """
+    values = precisions.value if isinstance(precisions.value, dict) else {}
+    return {
+        "name": name,
+        "source": precisions.source,
+        "comparedTo": compared_to,
+        "ap": [values.get(label) for label in labels],
+    }

@@ -5,7 +5,7 @@ from typing import Any
 
 from cpsd.errors import RunError
 from cpsd.files import write_text
-from cpsd.report.page.comparison import comparison_context
+from cpsd.report.page.comparison import comparison_context, comparison_labels
 from cpsd.report.page.curves import gather_curves
 from cpsd.report.page.findings import findings_context, reliability_data, threshold_data
 from cpsd.report.page.gallery import gallery
@@ -82,8 +82,10 @@ def write_comparison_report(folder: Path) -> Path:
     Raises:
         RunError: there is no ``compare.json``, or it is damaged.
     """
+    files = RunFiles(folder)
+    data = {"label-data": comparison_labels(files)}
     path = folder / REPORT_FILE
-    write_text(path, render("comparison.html.j2", comparison_context(RunFiles(folder)), {}))
+    write_text(path, render("comparison.html.j2", comparison_context(files), data))
     return path
 
 

@@ -58,10 +58,9 @@ export function showLabelTable(data) {
 
 /** @param {any} data @param {any} split @returns {import("./tables.js").Column[]} */
 function labelColumns(data, split) {
-  const place = (/** @type {string} */ predictor, /** @type {string} */ label) =>
-    `${split.source}#/predictors/${pointerToken(predictor)}/average_precision/${pointerToken(label)}`;
+  const place = (/** @type {any} */ predictor, /** @type {string} */ label) => `${predictor.source}/${pointerToken(label)}`;
   const columns = [
-    { title: "label", text: true, value: (/** @type {any} */ row) => row.label, cell: (/** @type {any} */ row) => labelCell(row.label, "curves") },
+    { title: "label", text: true, value: (/** @type {any} */ row) => row.label, cell: (/** @type {any} */ row) => labelCell(row.label, byId("curves") ? "curves" : "labels") },
   ];
   if (split.positives) {
     const file = `predictions/${split.positivesOf.replaceAll("/", ".")}/${encodeURIComponent(split.name)}.parquet`;
@@ -70,21 +69,21 @@ function labelColumns(data, split) {
   if (data.trainImages) {
     columns.push(countColumn("in training", data.trainImages, () => data.trainSource, "images-with-label"));
   }
-  const baseline = split.predictors.find((/** @type {any} */ one) => one.name === "baseline");
   for (const predictor of split.predictors) {
     columns.push({
       title: predictor.name,
       text: false,
       value: (row) => predictor.ap[row.index],
-      cell: (row) => numberCell(percent(predictor.ap[row.index]), predictor.ap[row.index], place(predictor.name, row.label), "percent"),
+      cell: (row) => numberCell(percent(predictor.ap[row.index]), predictor.ap[row.index], place(predictor, row.label), "percent"),
     });
-    if (predictor.name === "student" && baseline) {
-      const gain = (/** @type {any} */ row) => gap(predictor.ap[row.index], baseline.ap[row.index]);
+    const other = split.predictors.find((/** @type {any} */ one) => one.name === predictor.comparedTo);
+    if (other) {
+      const gain = (/** @type {any} */ row) => gap(predictor.ap[row.index], other.ap[row.index]);
       columns.push({
-        title: "to baseline",
+        title: `to ${other.name}`,
         text: false,
         value: gain,
-        cell: (row) => numberCell(points(gain(row)), gain(row), `${place("student", row.label)} ${place("baseline", row.label)}`, "points", "difference"),
+        cell: (row) => numberCell(points(gain(row)), gain(row), `${place(predictor, row.label)} ${place(other, row.label)}`, "points", "difference"),
       });
     }
   }

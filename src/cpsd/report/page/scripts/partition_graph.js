@@ -5,7 +5,8 @@ import { byId, drawAtWidth, drawn, element } from "./dom.js";
 import { choiceOf, choose, onChoice } from "./chosen.js";
 import { byName } from "./format.js";
 
-const LINE_HEIGHT = 13;
+const LINE_HEIGHT = 12;
+const MANY_LABELS = 40;
 const LETTER_WIDTH = 7;
 const ROOM_FOR_PART = 38;
 
@@ -68,7 +69,7 @@ function showGraph(holder, data, view) {
 
 /** @param {any} data @param {any} view @param {number} width @returns {SVGElement} */
 function drawGraph(data, view, width) {
-  const side = Math.min(width, 680);
+  const side = Math.min(width, data.labels.length > MANY_LABELS ? 820 : 600);
   const letters = Math.max(...data.labels.map((/** @type {string} */ label) => [...label].length));
   const margin = Math.min(letters * LETTER_WIDTH + ROOM_FOR_PART, side * 0.3);
   const mostLetters = Math.floor((margin - ROOM_FOR_PART) / LETTER_WIDTH);
@@ -82,8 +83,12 @@ function drawGraph(data, view, width) {
   });
   const links = drawn("g", { class: "links" });
   const heaviest = data.links.length ? data.links[0][2] : 1;
+  const lightest = data.links.length ? data.links[data.links.length - 1][2] : 0;
+  // Of many lines each is thinner, or the strong ones could not be told from the rest.
+  const thickest = Math.max(1, Math.min(3, 240 / (data.links.length || 1)));
   for (const [i, j, weight] of [...data.links].reverse()) {
-    links.append(linkMark(places.get(i), places.get(j), i, j, weight / heaviest, hues));
+    const share = heaviest > lightest ? (weight - lightest) / (heaviest - lightest) : 1;
+    links.append(linkMark(places.get(i), places.get(j), i, j, 0.4 + thickest * share ** 2, hues));
   }
   svg.append(links);
   const named = namedLabels(data, places, radius);
@@ -138,8 +143,8 @@ function namedLabels(data, places, radius) {
   return named;
 }
 
-/** @param {any} from @param {any} to @param {number} i @param {number} j @param {number} share @param {number[]} hues */
-function linkMark(from, to, i, j, share, hues) {
+/** @param {any} from @param {any} to @param {number} i @param {number} j @param {number} thickness @param {number[]} hues */
+function linkMark(from, to, i, j, thickness, hues) {
   const inside = from.part === to.part;
   // Bent towards the middle, more for labels that stand far apart.
   const apart = Math.hypot(from.x - to.x, from.y - to.y) / (2 * from.radius);
@@ -149,7 +154,7 @@ function linkMark(from, to, i, j, share, hues) {
   return drawn("path", {
     d,
     class: inside ? "link inside" : "link",
-    style: `${inside ? `--hue: ${hues[from.part]};` : ""} stroke-width: ${(0.5 + 2.5 * share ** 2).toFixed(2)}`,
+    style: `${inside ? `--hue: ${hues[from.part]};` : ""} stroke-width: ${thickness.toFixed(2)}`,
     "data-from": i,
     "data-to": j,
   });
