@@ -10,7 +10,7 @@ from PIL import Image
 
 from cpsd.files import write_json
 
-FINDINGS = "evaluation/findings"
+FINDINGS = "findings"
 
 
 def write_findings(

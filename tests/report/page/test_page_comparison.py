@@ -8,9 +8,8 @@ import pytest
 
 from cpsd.errors import RunError
 from cpsd.report.page import write_comparison_report
-from cpsd.report.page.comparison import COMPARE_FILE, _arm, forest
+from cpsd.report.page.comparison import COMPARE_FILE, comparison_context
 from cpsd.report.page.run_files import RunFiles
-from cpsd.report.page.traced import Traced
 from page_sources import expected, read_page
 
 
@@ -19,36 +18,58 @@ def interval(mean: float, half: float | None, note: str = "") -> dict[str, Any]:
     return {"mean": mean, "low": low, "high": high, "num_seeds": 3, "note": note}
 
 
+def row(index: int, name: str, differences: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file says of one arm."""
+    return {
+        "name": name,
+        "description": f"what {name} is",
+        "runs": [
+            {"path": f"runs/{index}/{seed}", "seed": seed, "teacher_set": None} for seed in (0, 1)
+        ],
+        "cost": {
+            "seconds": 15.0 * index,
+            "images_forward": 5000,
+            "images_backward": 200,
+            "passes": 5400,
+            "plain_trainings": 1.0 + index,
+            "plain_trainings_by_the_clock": 1.25,
+        },
+        "intervals": {
+            "test": {key: interval(0.4 + 0.01 * index, 0.01) for key in ("mAP", "CF1", "OF1")},
+            "test-unseen": {"mAP": interval(0.2, None)},
+        },
+        "differences": differences,
+        "average_precision": {"test": {"cat": 0.5, "</script>": 0.25 + 0.1 * index}},
+    }
+
+
 def comparison(folder: Path) -> Path:
     """Write the folder of a comparison with three arms, one of them with a hostile name."""
-    arms: dict[str, Any] = {}
-    for index, name in enumerate(("baseline", "cpsd", "<b>ensemble</b>")):
-        arms[name] = {
-            "description": f"what {name} is",
-            "seeds": [0, 1, 2],
-            "metrics": {key: interval(0.4 + 0.01 * index, 0.01) for key in ("mAP", "CF1", "OF1")},
-            "splits": {"test-unseen": {"mAP": interval(0.2, None)}},
-            "cost": {"seconds": 20.0 * index, "images_forward": 5000, "images_backward": 200},
-            "average_precision": {"cat": 0.5, "</script>": 0.25 + 0.1 * index},
-            "runs": {"0": f"runs/{index}/0", "1": f"runs/{index}/1"},
-        }
-    arms["cpsd"]["differences"] = {
-        "baseline": {"mAP": interval(0.012, 0.008, "Conditional on one teacher set.")}
-    }
-    arms["<b>ensemble</b>"]["differences"] = {"baseline": {"mAP": interval(-0.004, 0.02)}}
-    content = {
-        "split": "test",
-        "headline": "cpsd is better than baseline by 1.2 points of mAP.",
-        "num_labels": 2,
-        "num_images": 800,
-        "seeds": [0, 1, 2],
+    note = "Conditional on one teacher set."
+    content: dict[str, Any] = {
+        "seeds": 3,
+        "teacher_sets": 1,
+        "runs_done": 5,
+        "runs_planned": 6,
+        "splits": ["test-unseen", "test"],
         "num_resamples": 2000,
-        "complete": False,
-        "arms": arms,
-        "verdicts": [{"outcome": "better", "text": "cpsd is better (0.4 to 2.0 points)."}],
+        "threshold": 0.5,
+        "rows": [
+            row(0, "baseline", {}),
+            row(1, "cpsd", {"baseline": {"test": {"mAP": interval(0.012, 0.008, note)}}}),
+            row(2, "cpsd: teachers", {"baseline": {"test": None}}),
+            row(3, "<b>arm</b>", {"baseline": {"test": {"mAP": interval(-0.004, 0.02)}}}),
+        ],
+        "verdicts": {
+            "test": {
+                "headline": "cpsd is better than baseline by 1.2 points of mAP.",
+                "verdicts": [{"outcome": "better", "text": "cpsd is better (0.4 to 2.0 points)."}],
+            },
+            "test-unseen": {"headline": None, "verdicts": []},
+        },
         "method": "Two levels.\n\nSeeds, then <images>.",
-        "notes": ["A note of 3 words."],
     }
+    content["rows"][1]["intervals"]["test"]["mAP"]["note"] = note
     folder.mkdir(parents=True)
     (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
     (folder / "runs" / "1" / "0").mkdir(parents=True)
@@ -62,12 +83,12 @@ def test_every_number_is_what_the_file_says(tmp_path: Path) -> None:
     assert [(s, expected(folder, s)) for s in page.shown if s.text != expected(folder, s)] == []
     assert page.untraced == []
     shown = {source for one in page.shown for source in one.sources}
-    arm = "compare.json#/arms/%3Cb%3Eensemble%3C~1b%3E"
     for place in (
-        "compare.json#/arms/cpsd/metrics/mAP/mean",
-        "compare.json#/arms/cpsd/differences/baseline/mAP/low",
-        f"{arm}/cost/seconds",
-        f"{arm}/splits/test-unseen/mAP/mean",
+        "compare.json#/rows/1/intervals/test/mAP/mean",
+        "compare.json#/rows/1/differences/baseline/test/mAP/low",
+        "compare.json#/rows/3/cost/plain_trainings",
+        "compare.json#/rows/3/intervals/test-unseen/mAP/mean",
+        "compare.json#/verdicts/test/headline",
     ):
         assert place in shown
 
@@ -79,9 +100,10 @@ def test_words_of_the_comparison_stand_on_the_page(tmp_path: Path) -> None:
         "cpsd is better than baseline by 1.2 points of mAP.",
         "cpsd is better (0.4 to 2.0 points).",
         "This comparison is not finished",
-        "<b>ensemble</b>",
+        "<b>arm</b>",
+        "what <b>arm</b> is",
+        "Conditional on one teacher set.",
         "Seeds, then <images>.",
-        "A note of 3 words.",
         "+0.4 to +2.0",
         "−0.4",  # noqa: RUF001 - what the page shows
     ):
@@ -96,32 +118,50 @@ def test_only_runs_with_a_page_are_linked(tmp_path: Path) -> None:
 
 
 def test_a_run_outside_of_the_folder_is_not_linked(tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("somebody's page", encoding="utf-8")
-    (tmp_path / "c").mkdir()
-    arm = _arm(RunFiles(tmp_path / "c"), "cpsd", Traced({"runs": {"0": ".."}}, "compare.json"))
-    assert [run.page for run in arm.runs] == [None]
-
-
-def test_differences_stand_in_order_along_their_axis(tmp_path: Path) -> None:
     folder = comparison(tmp_path / "c")
-    content = RunFiles(folder).json(COMPARE_FILE)
-    arms = [_arm(RunFiles(folder), name, arm) for name, arm in content.at("arms").items()]
-    drawn = forest(arms, "baseline")
-    assert drawn is not None
-    rows = {row[0]: row[2:] for row in drawn.rows}
+    (tmp_path / "report.html").write_text("somebody's page", encoding="utf-8")
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    content["rows"][1]["runs"][0]["path"] = ".."
+    (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    source = write_comparison_report(folder).read_text(encoding="utf-8")
+    assert 'href="../' not in source
+
+
+def test_teachers_are_no_arm_of_their_own(tmp_path: Path) -> None:
+    context = comparison_context(RunFiles(comparison(tmp_path / "c")))
+    assert [name.value for name, _ in context["runs"]] == ["baseline", "cpsd", "<b>arm</b>"]
+    kinds = [row.kind for row in context["splits"][0].rows]
+    assert kinds == ["arm", "student", "of-arm", "arm"]
+
+
+def test_test_comes_first_and_differences_stand_in_order_along_their_axis(tmp_path: Path) -> None:
+    first, second = comparison_context(RunFiles(comparison(tmp_path / "c")))["splits"]
+    assert (first.split, second.split) == ("test", "test-unseen")
+    (drawn,) = first.forests
+    rows = {entry[0]: entry[2:] for entry in drawn.rows}
+    assert list(rows) == ["cpsd", "<b>arm</b>"]
     low, mean, high = rows["cpsd"]
-    assert low is not None
-    assert high is not None
     assert drawn.zero < low < mean < high <= 100
     # Places are linear in the differences: 0.004, 0.012 and 0.020 from zero.
     assert (mean - drawn.zero) / (low - drawn.zero) == pytest.approx(3, rel=1e-3)
     assert (high - drawn.zero) / (low - drawn.zero) == pytest.approx(5, rel=1e-3)
     assert (drawn.zero, "0") in drawn.ticks
-    assert forest(arms, "baseline-long") is None
+    assert second.forests == []
+
+
+def test_differences_without_an_interval_are_points(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    content["rows"][1]["differences"]["baseline"]["test"]["mAP"]["low"] = None
+    (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    split = comparison_context(RunFiles(folder))["splits"][0]
+    name, score, low, mean, high = split.forests[0].rows[0]
+    assert (name, score.interval, low, high) == ("cpsd", None, None, None)
+    assert 0 < mean < 100
 
 
 def test_a_comparison_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
-    (tmp_path / COMPARE_FILE).write_text('{"arms": {}}', encoding="utf-8")
+    (tmp_path / COMPARE_FILE).write_text('{"rows": []}', encoding="utf-8")
     whole = "".join(read_page(write_comparison_report(tmp_path)).texts)
     assert "No arm has a figure yet" in whole
     assert "No arm has been compared yet" in whole

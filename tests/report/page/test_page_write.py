@@ -50,7 +50,7 @@ def test_every_kind_of_file_is_traced(page: Page) -> None:
         "manifest.json", "config.yaml", "label_graph.npz", "partitions/co-occurrence.json",
         "evaluation/test.json", "evaluation/test-unseen.json", "baseline/metrics.csv",
         "student/model.json", "gallery/gallery.json",
-        *(f"evaluation/findings/{kind}-test.json" for kind in (
+        *(f"findings/{kind}-test.json" for kind in (
             "context", "unseen-combinations", "biased-pairs", "thresholds", "calibration",
             "label-errors", "pointing", "intervals",
         )),

@@ -144,8 +144,8 @@ def recall_cuts(hits_P: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return at most ``RECALL_POINTS`` scores of positives, evenly spread, from high to low.
 
     Example:
-        >>> recall_cuts(np.array([0.1, 0.4, 0.8], dtype=np.float32)).round(1).tolist()
-        [0.8, 0.4, 0.1]
+        >>> recall_cuts(np.array([0.25, 0.5, 0.75], dtype=np.float32)).tolist()
+        [0.75, 0.5, 0.25]
     """
     if not len(hits_P):
         return hits_P

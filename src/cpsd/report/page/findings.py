@@ -1,14 +1,13 @@
-"""The findings of a run, by kind and split, as ``evaluation/findings/<kind>-<split>.json`` says."""
+"""The findings of a run, by kind and split, as its files say."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from cpsd.report.page.gallery import data_uri
-from cpsd.report.page.run_files import RunFiles, in_predictor_order
+from cpsd.report.page.run_files import FINDINGS_FOLDER, RunFiles, in_predictor_order
 from cpsd.report.page.traced import Traced
 from cpsd.report.tables import in_order
 
-FOLDER = "evaluation/findings"
 KINDS = (
     "context",
     "unseen-combinations",
@@ -69,7 +68,7 @@ def findings(files: RunFiles, kind: str) -> list[Finding]:
     Raises:
         RunError: a file is damaged.
     """
-    prefix = f"{FOLDER}/{kind}-"
+    prefix = f"{FINDINGS_FOLDER}/{kind}-"
     names = files.names(f"{prefix}*.json")
     found = []
     for split in in_order(name.removeprefix(prefix).removesuffix(".json") for name in names):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cpsd.report.page.run_files import RunFiles, in_predictor_order
+from cpsd.report.page.run_files import FINDINGS_FOLDER, RunFiles, in_predictor_order
 from cpsd.report.page.traced import Figure, Traced, difference, figure, interval
 
 METRICS = ("mAP", "CF1", "OF1", "CP", "CR", "OP", "OR")
@@ -75,7 +75,7 @@ class SplitResults:
 def split_results(files: RunFiles, boards: dict[str, Traced]) -> list[SplitResults]:
     """Return the results of every test split, ``test`` first."""
     return [
-        _split(split, board, files.json(f"evaluation/findings/intervals-{split}.json"))
+        _split(split, board, files.json(f"{FINDINGS_FOLDER}/intervals-{split}.json"))
         for split, board in boards.items()
     ]
 

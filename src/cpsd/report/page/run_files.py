@@ -13,6 +13,8 @@ from cpsd.files import read_json
 from cpsd.report.page.traced import Traced
 from cpsd.report.tables import in_order
 
+FINDINGS_FOLDER = "findings"
+"""Where a run keeps its findings: ``<kind>-<split>.json``."""
 PREDICTORS = ("baseline", "student", "teachers")
 """The order in which predictors are shown; the ensembles of single strategies follow."""
 

@@ -71,7 +71,7 @@ function showGraph(holder, data, view) {
 function drawGraph(data, view, width) {
   const side = Math.min(width, data.labels.length > MANY_LABELS ? 820 : 600);
   const letters = Math.max(...data.labels.map((/** @type {string} */ label) => [...label].length));
-  const margin = Math.min(letters * LETTER_WIDTH + ROOM_FOR_PART, side * 0.3);
+  const margin = Math.min(letters * LETTER_WIDTH + ROOM_FOR_PART, side * 0.33);
   const mostLetters = Math.floor((margin - ROOM_FOR_PART) / LETTER_WIDTH);
   const radius = side / 2 - margin;
   const places = placesOf(view, radius);
