@@ -16,11 +16,19 @@ _TARGETS = {1: "present", 0: "absent", -1: "unknown"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One predictor's map: its name, the picture as a data URI, and what it predicts."""
+    """One predictor's map.
+
+    Args:
+        predictor: its name.
+        picture: with the map laid over, as a data URI.
+        probability: that it gives the label.
+        empty: whether the map is zero everywhere.
+    """
 
     predictor: str
     picture: str
     probability: Figure
+    empty: bool
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The entries, how they were picked, and how many had no room."""
+    """The entries, how they were picked, why there are none, and how many had no room."""
 
     split: Traced
     method: Traced
     selection: Traced
+    unexplained: Traced
     entries: list[Entry]
     left_out: int
 
@@ -81,7 +90,12 @@ def gallery(files: RunFiles) -> Gallery | None:
         entries.append(entry)
     left_out = len(found) - len(entries)
     return Gallery(
-        content.at("split"), content.at("method"), content.at("selection"), entries, left_out
+        split=content.at("split"),
+        method=content.at("method"),
+        selection=content.at("selection"),
+        unexplained=content.at("unexplained"),
+        entries=entries,
+        left_out=left_out,
     )
 
 
@@ -105,7 +119,8 @@ def _entry(files: RunFiles, described: Traced) -> Entry | None:
         if uri is None:
             return None
         probability = figure(cell.at("probability"), "percentage")
-        cells.append(Cell(str(cell.at("predictor").value), uri, probability))
+        name = str(cell.at("predictor").value)
+        cells.append(Cell(name, uri, probability, cell.at("empty").value is True))
     if picture is None:
         return None
     return Entry(
