@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from cpsd.evaluation.predictions import read_predictions
-from cpsd.report.page import write_report
+from cpsd.report.page import write_comparison_report, write_report
+from page_comparison import comparison
 from page_run import HOSTILE, make_run
 from page_sources import look_up
 
@@ -20,6 +21,8 @@ SWITCHES = (
     "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-quic",
 )  # fmt: skip
+DRAWN = ("#precision-recall svg path.line", "figure.graph svg")
+"""What is there once the page of a run is drawn."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -47,7 +50,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Visit:
     """A page that is open, with what it said and asked for."""
 
-    def __init__(self, browser: Any, run: Path, **settings: Any) -> None:
+    def __init__(
+        self, browser: Any, run: Path, *, drawn: tuple[str, ...] = DRAWN, **settings: Any
+    ) -> None:
         self.context = browser.new_context(**settings)
         self.page = self.context.new_page()
         self.said: list[str] = []
@@ -56,8 +61,8 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto((run / "report.html").as_uri())
-        self.page.wait_for_selector("#precision-recall svg path.line")
-        self.page.wait_for_selector("figure.graph svg")
+        for selector in drawn:
+            self.page.wait_for_selector(selector)
 
     def texts(self, selector: str) -> list[str]:
         return [str(text) for text in self.page.locator(selector).all_text_contents()]
@@ -265,6 +270,26 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(browser: Any, run: Path, sc
     faint = visit.page.evaluate(CONTRASTS)
     assert faint == []
     assert visit.said == []
+    visit.context.close()
+
+
+def test_the_page_of_a_comparison_works_too(browser: Any, tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    write_comparison_report(folder)
+    settings = {"viewport": {"width": 400, "height": 800}, "color_scheme": "dark"}
+    visit = Visit(browser, folder, drawn=("#label-table tbody tr",), **settings)
+    assert visit.first_column() == ["</script>", "cat"]
+    visit.page.locator("#label-table thead th", has_text="to baseline").locator("button").click()
+    gains = visit.texts("#label-table tbody tr td:nth-child(4)")
+    assert gains == ["+10.0", "0.0"]
+    visit.page.locator("#arms thead th", has_text="mAP").first.locator("button").click()
+    assert visit.texts("#arms table >> nth=0 >> tbody th > .name")[0] == "<b>arm</b>"
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 400
+    assert visit.page.evaluate(CONTRASTS) == []
+    assert visit.said == []
+    assert {url for url in visit.asked if not url.startswith("data:")} == {
+        (folder / "report.html").as_uri()
+    }
     visit.context.close()
 
 
