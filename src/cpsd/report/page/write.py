@@ -32,25 +32,31 @@ def write_report(run: Path) -> Path:
         RunError: ``run`` is no run directory, or a file of it is damaged.
         PartitionError: its label graph is damaged.
     """
-    files = RunFiles(run)
     if not (run / "manifest.json").is_file() or not (run / "labels.json").is_file():
         raise RunError(
             f"{run} has no run to report on: manifest.json and labels.json are missing. Start the "
             "run first (cpsd run)."
         )
+    path = run / REPORT_FILE
+    write_text(path, render("run.html.j2", *_contents(RunFiles(run))))
+    return path
+
+
+def _contents(files: RunFiles) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the template of a run reads, and what its scripts read."""
     boards = files.boards()
     views = partition_views(files)
     curves = gather_curves(files, boards)
     members = histories(files)
     labels = files.json("labels.json")
-    found = findings_context(files)
     manifest = files.json_object("manifest.json")
-    context: dict[str, Any] = {
-        "title": run.resolve().name,
+    found = findings_context(files)
+    context = {
+        "title": files.folder.resolve().name,
         "manifest": manifest,
         "versions": manifest.at("versions", "cpsd"),
         "config": files.yaml("config.yaml"),
-        "config_text": _text(run / "config.yaml"),
+        "config_text": _text(files.folder / "config.yaml"),
         "labels": labels,
         "boards": boards,
         "splits": split_results(files, boards),
@@ -68,9 +74,7 @@ def write_report(run: Path) -> Path:
         "reliability-data": reliability_data(found["findings"]["calibration"]),
         "threshold-data": threshold_data(found["findings"]["thresholds"]),
     }
-    path = run / REPORT_FILE
-    write_text(path, render("run.html.j2", context, data))
-    return path
+    return context, data
 
 
 def write_comparison_report(folder: Path) -> Path:
