@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cpsd.errors import RunError
+from cpsd.errors import RunError, UserError
 from cpsd.graph import LabelGraph
 from cpsd.report.page import write_report
 from page_run import HOSTILE, make_run
@@ -132,10 +132,20 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("evaluation/test.json", "[]", r"test\.json is damaged: it is no JSON object"),
+        ("labels.json", "{}", r"labels\.json is damaged: it is no list of labels"),
+        ("manifest.json", "{", r"manifest\.json cannot be read as JSON"),
+        ("config.yaml", "a: [", r"config\.yaml cannot be read as YAML"),
+        ("label_graph.npz", "x", r"label_graph\.npz does not hold a label graph"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: str, message: str) -> None:
     run = make_run(tmp_path / "run", findings=False, splits=("test",))
-    (run / "evaluation" / "test.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(RunError, match=r"test\.json is damaged: it is no JSON object"):
+    (run / file).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
         write_report(run)
     assert not (run / "report.html").exists()
 

@@ -49,6 +49,11 @@ def _contents(files: RunFiles) -> tuple[dict[str, Any], dict[str, Any]]:
     curves = gather_curves(files, boards)
     members = histories(files)
     labels = files.json("labels.json")
+    if not isinstance(labels.value, list):
+        raise RunError(
+            f"{files.folder / 'labels.json'} is damaged: it is no list of labels. Start the run "
+            "again to have it written anew."
+        )
     manifest = files.json_object("manifest.json")
     found = findings_context(files)
     context = {
