@@ -47,10 +47,12 @@ def photos(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_the_readmes_commands_run(
     photos: Path, quick: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(commands()) == 5
+    assert len(commands()) == 7
     for _, *words in commands():
         # The README's run is for a night; here it is a small network for two epochs.
-        settings = quick[1:-1] if words[0] == "run" else []
+        settings = quick[1:-1] if words[0] in ("run", "compare") else []
+        if words[0] == "compare":
+            settings += ["--arms", "[]", "--resamples", "20", "--teacher-seeds", "1"]
         loads = ["--machine.workers", "0"] if words[0] in ("evaluate", "predict") else []
         code = main([*words, *settings, *loads])
         assert code == 0, capsys.readouterr()

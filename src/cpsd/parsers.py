@@ -50,6 +50,8 @@ def whole_parser() -> ArgumentParser:
     verbs.add_subcommand("predict", parser_of("predict"), help="say what is in pictures")
     explained = "show where the predictors of a run look in a picture"
     verbs.add_subcommand("explain", parser_of("explain"), help=explained)
+    reported = "write the page of a run or a comparison"
+    verbs.add_subcommand("report", parser_of("report"), help=reported)
     imported = "make a model of a published checkpoint"
     verbs.add_subcommand("import", parser_of("import"), help=imported)
     data = _new_parser(description="Look at data before using it, or make the demo's.")
@@ -69,6 +71,7 @@ def parser_of(verb: str) -> ArgumentParser:
         "evaluate": _evaluate_parser,
         "predict": _predict_parser,
         "explain": _explain_parser,
+        "report": _report_parser,
         "import": _import_parser,
         "data check": _check_parser,
         "data demo": _demo_parser,
@@ -206,6 +209,15 @@ def _explain_parser() -> ArgumentParser:
     _add_factory(parser)
     _add_debug(parser)
     parser.add_class_arguments(MachineConfig, "machine")
+    return parser
+
+
+def _report_parser() -> ArgumentParser:
+    parser = _new_parser(
+        description="Write report.html, one page that works offline, from the files of a folder."
+    )
+    parser.add_argument("folder", type=str, help="run directory, or folder of a comparison")
+    _add_debug(parser)
     return parser
 
 

@@ -1,1 +1,1 @@
-"""What a person sees of a run: tables and progress in the terminal."""
+"""What a person sees of a run: tables and progress in the terminal, and the page."""

@@ -9,6 +9,7 @@ from cpsd.verbs.compare import compare
 from cpsd.verbs.data import check, demo
 from cpsd.verbs.explain import explain
 from cpsd.verbs.models import evaluate, import_published, predict
+from cpsd.verbs.report import report
 from cpsd.verbs.runs import LAST_STAGE, run
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
@@ -18,6 +19,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "explain": explain,
+    "report": report,
     "import": import_published,
     "data check": check,
     "data demo": demo,

@@ -15,13 +15,14 @@ from cpsd.errors import ConfigError
 from cpsd.files import write_json
 from cpsd.manifest import run_facts
 from cpsd.report.comparison_tables import comparison_table, cost_table
+from cpsd.report.page import REPORT_FILE, write_comparison_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
 from cpsd.run import RunDirectory, Stage, StageState
 from cpsd.verbs.runs import default_out, smoke_form
-from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
+from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
-FILE = "compare.json"
+COMPARISON_FILE = "compare.json"
 ENOUGH_TEACHER_SETS = 3
 """From three on, how much teacher sets differ is seen and not assumed (docs/evidence.md)."""
 
@@ -63,14 +64,13 @@ def compare(arguments: Namespace) -> int:
     with directory.locked():
         for run in comparison.runs():
             results.add(run)
-            write_json(directory.path / FILE, results.to_json())
+            write_json(directory.path / COMPARISON_FILE, results.to_json())
             _show_run(results, run)
             if run.arm is plan.arms[-1]:
+                write_comparison_report(directory.path)
                 _show(results)
-    console.print(
-        f"The comparison lies in {directory.path}; {FILE} says how the intervals come about.",
-        markup=False,
-    )
+    console.print(f"The comparison lies in {directory.path}", markup=False)
+    say_page(directory.path / REPORT_FILE)
     return 0
 
 

@@ -13,12 +13,13 @@ from cpsd.evaluation.scoreboard import STUDENT
 from cpsd.execution import execute
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
+from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
 from cpsd.run import RunDirectory
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.shown_run import show_partitions, show_run
-from cpsd.verbs.terminal import announce, console, say, stderr, training_progress
+from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
 LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": STUDENT}
 
@@ -58,6 +59,8 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
         )
     show = show_partitions if last_stage == LAST_STAGE["partition"] else show_run
     show(directory.path)
+    if not last_stage:
+        say_page(write_report(directory.path))
     return 0
 
 

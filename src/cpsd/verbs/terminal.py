@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import lightning
 from rich.console import Console
@@ -39,3 +40,8 @@ def say_excluded(split: str, labels: Sequence[str]) -> None:
     """Print which labels of a split are not scored."""
     if labels:
         say([f"{split}: no picture has {', '.join(labels)}, so these are not scored."])
+
+
+def say_page(path: Path) -> None:
+    """Print where a report page lies."""
+    console.print(f"The report page is {path}", markup=False)

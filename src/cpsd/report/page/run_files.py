@@ -1,0 +1,122 @@
+"""The files of a run or a comparison as the page reads them: with their places, and gaps borne."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import yaml
+
+from cpsd.errors import RunError
+from cpsd.evaluation.predictions import Predictions, read_predictions
+from cpsd.files import read_json
+from cpsd.report.page.traced import Traced
+from cpsd.report.tables import in_order
+
+FINDINGS_FOLDER = "findings"
+"""Where a run keeps its findings: ``<kind>-<split>.json``."""
+EXPLANATIONS_FOLDER = "explanations"
+"""Where a run keeps its gallery, and ``pointing-<split>.json``."""
+PREDICTORS = ("baseline", "student", "teachers")
+"""The order in which predictors are shown; the ensembles of single strategies follow."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Reads the files of a folder.
+
+    Args:
+        folder: the run or the comparison.
+    """
+
+    folder: Path
+
+    def json(self, file: str) -> Traced:
+        """Return a JSON file; without a value where it is not there.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.folder / file
+        return Traced(read_json(path) if path.is_file() else None, place(file))
+
+    def json_object(self, file: str) -> Traced:
+        """Return a JSON file that the page cannot do without.
+
+        Raises:
+            RunError: the file is missing, damaged, or no JSON object.
+        """
+        content = read_json(self.folder / file)
+        if not isinstance(content, dict):
+            raise RunError(
+                f"{self.folder / file} is damaged: it is no JSON object. Start the command that "
+                "made it again."
+            )
+        return Traced(content, place(file))
+
+    def yaml(self, file: str) -> Traced:
+        """Return a YAML file; without a value where it is not there.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.folder / file
+        if not path.is_file():
+            return Traced(None, place(file))
+        try:
+            return Traced(yaml.safe_load(path.read_text(encoding="utf-8")), place(file))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"{path} cannot be read as YAML ({error}).") from error
+
+    def csv(self, file: str) -> list[list[str]]:
+        """Return the rows of a CSV file, the header first; none where it is not there."""
+        path = self.folder / file
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            return [row for row in csv.reader(lines) if row]
+
+    def names(self, pattern: str) -> list[str]:
+        """Return the files that fit ``pattern``, relative to the folder, in order."""
+        return sorted(path.relative_to(self.folder).as_posix() for path in self._glob(pattern))
+
+    def boards(self) -> dict[str, Traced]:
+        """Return by test split what its evaluation says; ``test`` first.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        stems = in_order(path.stem for path in self._glob("evaluation/*.json"))
+        return {stem: self.json_object(f"evaluation/{stem}.json") for stem in stems}
+
+    def predictions_file(self, predictor: str, split: str) -> str:
+        """Return where the predictions of ``predictor`` on ``split`` lie."""
+        return f"predictions/{predictor.replace('/', '.')}/{split}.parquet"
+
+    def predictions(self, predictor: str, split: str) -> Predictions | None:
+        """Return predictions, None where there are none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.folder / self.predictions_file(predictor, split)
+        return read_predictions(path) if path.is_file() else None
+
+    def _glob(self, pattern: str) -> list[Path]:
+        return [path for path in self.folder.glob(pattern) if path.is_file()]
+
+
+def place(file: str) -> str:
+    """Return a file name as a source: sources are set apart by spaces and have their own '#'."""
+    return quote(file, safe="/", errors="surrogateescape")
+
+
+def in_predictor_order(names: list[str]) -> list[str]:
+    """Return predictors as they are shown: baseline, student, teachers, then single ensembles.
+
+    Example:
+        >>> in_predictor_order(["teachers/b", "teachers", "teachers/a", "student", "baseline"])
+        ['baseline', 'student', 'teachers', 'teachers/a', 'teachers/b']
+    """
+    rank = {name: index for index, name in enumerate(PREDICTORS)}
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))

@@ -1,0 +1,108 @@
+"""The page of a comparison."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cpsd.errors import RunError
+from cpsd.report.page import write_comparison_report
+from cpsd.report.page.comparison import COMPARE_FILE, comparison_context
+from cpsd.report.page.run_files import RunFiles
+from page_comparison import comparison
+from page_sources import expected, read_page
+
+
+def test_every_number_is_what_the_file_says(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    page = read_page(write_comparison_report(folder))
+    assert [(s, expected(folder, s)) for s in page.shown if s.text != expected(folder, s)] == []
+    assert page.untraced == []
+    shown = {source for one in page.shown for source in one.sources}
+    for place in (
+        "compare.json#/rows/1/intervals/test/mAP/mean",
+        "compare.json#/rows/1/differences/baseline/test/mAP/low",
+        "compare.json#/rows/3/cost/plain_trainings",
+        "compare.json#/rows/3/intervals/test-unseen/mAP/mean",
+        "compare.json#/verdicts/test/headline",
+    ):
+        assert place in shown
+
+
+def test_words_of_the_comparison_stand_on_the_page(tmp_path: Path) -> None:
+    page = read_page(write_comparison_report(comparison(tmp_path / "c")))
+    whole = "".join(page.texts)
+    for words in (
+        "cpsd is better than baseline by 1.2 points of mAP.",
+        "cpsd is better (0.4 to 2.0 points).",
+        "This comparison is not finished",
+        "<b>arm</b>",
+        "what <b>arm</b> is",
+        "Conditional on one teacher set.",
+        "Seeds, then <images>.",
+        "+0.4 to +2.0",
+        "−0.4",  # noqa: RUF001 - what the page shows
+    ):
+        assert words in whole
+
+
+def test_only_runs_with_a_page_are_linked(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    source = write_comparison_report(folder).read_text(encoding="utf-8")
+    assert source.count('href="runs/') == 1
+    assert 'href="runs/1/0/report.html"' in source
+
+
+def test_a_run_outside_of_the_folder_is_not_linked(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    (tmp_path / "report.html").write_text("somebody's page", encoding="utf-8")
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    content["rows"][1]["runs"][0]["path"] = ".."
+    (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    source = write_comparison_report(folder).read_text(encoding="utf-8")
+    assert 'href="../' not in source
+
+
+def test_teachers_are_no_arm_of_their_own(tmp_path: Path) -> None:
+    context = comparison_context(RunFiles(comparison(tmp_path / "c")))
+    assert [name.value for name, _ in context["runs"]] == ["baseline", "cpsd", "<b>arm</b>"]
+    kinds = [row.kind for row in context["splits"][0].rows]
+    assert kinds == ["arm", "student", "of-arm", "arm"]
+
+
+def test_test_comes_first_and_differences_stand_in_order_along_their_axis(tmp_path: Path) -> None:
+    first, second = comparison_context(RunFiles(comparison(tmp_path / "c")))["splits"]
+    assert (first.split, second.split) == ("test", "test-unseen")
+    (drawn,) = first.forests
+    rows = {entry[0]: entry[2:] for entry in drawn.rows}
+    assert list(rows) == ["cpsd", "<b>arm</b>"]
+    low, mean, high = rows["cpsd"]
+    assert drawn.zero < low < mean < high <= 100
+    # Places are linear in the differences: 0.004, 0.012 and 0.020 from zero.
+    assert (mean - drawn.zero) / (low - drawn.zero) == pytest.approx(3, rel=1e-3)
+    assert (high - drawn.zero) / (low - drawn.zero) == pytest.approx(5, rel=1e-3)
+    assert (drawn.zero, "0") in drawn.ticks
+    assert second.forests == []
+
+
+def test_differences_without_an_interval_are_points(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    content["rows"][1]["differences"]["baseline"]["test"]["mAP"]["low"] = None
+    (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    split = comparison_context(RunFiles(folder))["splits"][0]
+    name, score, low, mean, high = split.forests[0].rows[0]
+    assert (name, score.interval, low, high) == ("cpsd", None, None, None)
+    assert 0 < mean < 100
+
+
+def test_a_comparison_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / COMPARE_FILE).write_text('{"rows": []}', encoding="utf-8")
+    whole = "".join(read_page(write_comparison_report(tmp_path)).texts)
+    assert "No arm has a figure yet" in whole
+    assert "No arm has been compared yet" in whole
+
+
+def test_a_folder_without_a_comparison_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"compare\.json is missing"):
+        write_comparison_report(tmp_path)
