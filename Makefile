@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check format types pytest smoke clean
+.PHONY: help install browser demo test check format types pytest smoke clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
 	@echo "make test     install, then lint, types and tests"
 	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
+	@echo "make browser  install Chromium for the report page's tests, where this user may install packages"
 	@echo "make format   rewrite the sources the way the linter wants them"
 	@echo "make clean    remove the environment and the caches (never a run)"
 
@@ -21,6 +22,14 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+
+# The report page is tested in a real browser; without one these tests are skipped and say so.
+browser:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then echo "A browser is there."; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null \
+		|| echo "Chromium could not be installed; the tests of the report page in a browser are skipped."; \
+	else echo "Install Chromium with your system's packages; without it the browser tests are skipped."; fi
 
 # The demo goes on where it stopped, and shows its table again when it is done.
 demo: $(STAMP)
