@@ -52,7 +52,7 @@ def test_the_readmes_commands_run(
         # The README's run is for a night; here it is a small network for two epochs.
         settings = quick[1:-1] if words[0] in ("run", "compare") else []
         if words[0] == "compare":
-            settings += ["--arms", "[]", "--resamples", "20", "--teacher-seeds", "1"]
+            settings += ["--arms", "", "--resamples", "20", "--teacher-seeds", "1"]
         loads = ["--machine.workers", "0"] if words[0] in ("evaluate", "predict") else []
         code = main([*words, *settings, *loads])
         assert code == 0, capsys.readouterr()

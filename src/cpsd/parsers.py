@@ -115,12 +115,8 @@ def _compare_parser() -> ArgumentParser:
         default=None,
         help="independent sets of teachers they share; by default one a seed, at most 3",
     )
-    parser.add_argument(
-        "--arms",
-        type=tuple[str, ...] | None,
-        default=None,
-        help="only these, as [psd-c, random]",
-    )
+    arms = "only these beside baseline and cpsd, as psd-c,random; by default all"
+    parser.add_argument("--arms", type=str | None, default=None, help=arms)
     parser.add_argument(
         "--resamples", type=int, default=2000, help="resamples of the test pictures for intervals"
     )

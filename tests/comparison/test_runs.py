@@ -135,7 +135,7 @@ def test_a_finished_comparison_does_nothing_again(
 
 def test_further_seeds_go_on_from_what_is_there(arguments: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    fewer = [*arguments, str(out), "--arms", "[psd-c]", "--seeds", "1", "--teacher-seeds", "1"]
+    fewer = [*arguments, str(out), "--arms", "psd-c", "--seeds", "1", "--teacher-seeds", "1"]
     assert main(fewer) == 0
     content = json.loads((out / "compare.json").read_text())
     assert [row["name"] for row in content["rows"] if ":" not in row["name"]] == list(ARMS[:3])
@@ -143,8 +143,7 @@ def test_further_seeds_go_on_from_what_is_there(arguments: list[str], tmp_path: 
     assert "test images only" in note
     kept = (out / "runs/cpsd/0/student/model.safetensors").stat().st_mtime_ns
     assert (
-        main([*arguments, str(out), "--arms", "[psd-c]", "--seeds", "2", "--teacher-seeds", "1"])
-        == 0
+        main([*arguments, str(out), "--arms", "psd-c", "--seeds", "2", "--teacher-seeds", "1"]) == 0
     )
     assert (out / "runs/cpsd/0/student/model.safetensors").stat().st_mtime_ns == kept
     content = json.loads((out / "compare.json").read_text())
@@ -168,7 +167,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     [
         (["--seeds", "0"], "--seeds is 0; it must be at least 1"),
         (["--teacher-seeds", "4"], "at most the number of seeds, 3"),
-        (["--arms", "[psd]"], "there is no arm 'psd'"),
+        (["--arms", "psd"], "there is no arm 'psd'"),
         (["--resamples", "0"], "--resamples is 0"),
         (["--teachers.seed", "1"], "teachers.seed is 1"),
         (["--partition.strategies", "[random]"], "partition.strategies"),

@@ -35,7 +35,7 @@ def compare(arguments: Namespace) -> int:
     seeds, teacher_sets = arguments.seeds, arguments.teacher_seeds
     if teacher_sets is None:
         teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)
-    plan = Plan(chosen_arms(arguments.arms), seeds, teacher_sets)
+    plan = Plan(_named_arms(arguments.arms), seeds, teacher_sets)
     directory = RunDirectory(Path(arguments.out or f"{default_out(arguments)}-compared"))
     if arguments.smoke:
         config = smoke_form(config, directory.path)
@@ -72,6 +72,13 @@ def compare(arguments: Namespace) -> int:
     console.print(f"The comparison lies in {directory.path}", markup=False)
     say_page(directory.path / REPORT_FILE)
     return 0
+
+
+def _named_arms(names: str | None) -> tuple[Arm, ...]:
+    """Return the arms that are named with commas between them, all where none are named."""
+    if names is None:
+        return chosen_arms(None)
+    return chosen_arms(tuple(filter(None, (name.strip() for name in names.split(",")))))
 
 
 def _announce(stage: Stage, state: StageState) -> None:
