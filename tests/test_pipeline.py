@@ -43,8 +43,8 @@ PREDICTORS = [
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file of a finished run that does not tell the time."""
-    timed = {"manifest.json", "lock"}
+    """Return every file of a finished run that does not tell the time, or where the run lies."""
+    timed = {"manifest.json", "report.html", "lock"}
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

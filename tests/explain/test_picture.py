@@ -16,6 +16,7 @@ from cpsd.explain.maps import record_maps
 from cpsd.explain.overlay import fitted, overlay
 from cpsd.explain.panel import PanelColumn, PanelLayout, PanelRow, panel_layout
 from cpsd.explain.picture import explain_picture, heading
+from cpsd.run_predictions import predictions_file
 from cpsd.trained import load_trained, pictures_as_records
 
 MACHINE = MachineConfig(accelerator="cpu")
@@ -66,7 +67,7 @@ def test_the_panel_shows_what_each_predictor_of_the_run_says(
         columns = trained.labels.indices(labels).tolist()
         config = trained.config(MACHINE)
         maps = record_maps(trained.predictor, records, [(0, col) for col in columns], config)
-        file = finished / "evaluation" / "test" / f"{name.replace('/', '.')}.parquet"
+        file = predictions_file(finished, name, "test")
         stored = read_predictions(file).logits[ROW, columns]
         for r in range(2):
             if maps[r].any():
@@ -80,7 +81,7 @@ def test_a_picture_of_the_runs_data_has_its_place_framed(
     finished: Path, picture: Path, digits: Path, tmp_path: Path
 ) -> None:
     labels = load_trained(finished, "student").labels
-    stored = read_predictions(finished / "evaluation" / "test" / "student.parquet")
+    stored = read_predictions(predictions_file(finished, "student", "test"))
     path, targets = stored.images[ROW], stored.targets[ROW]
     records = Records((path,), targets[None], labels, ("test",), digits.parent, ("row",))
     name = labels.names[int(np.flatnonzero(targets == 1)[0])]
@@ -105,7 +106,7 @@ def test_without_labels_those_that_are_predicted_are_shown(
 ) -> None:
     probabilities = np.zeros(20)
     for name in ("baseline", "student"):
-        stored = read_predictions(finished / "evaluation" / "test" / f"{name}.parquet")
+        stored = read_predictions(predictions_file(finished, name, "test"))
         probabilities = np.maximum(probabilities, 1 / (1 + np.exp(-stored.logits[ROW])))
         labels = stored.labels
     order = np.argsort(-probabilities)
@@ -184,7 +185,7 @@ def test_an_unfinished_run_is_told(
     missing: str, said: str, finished: Path, picture: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    skipped = shutil.ignore_patterns("soft_labels", "evaluation", ".stages")
+    skipped = shutil.ignore_patterns("soft_labels", "predictions", ".stages")
     shutil.copytree(finished, run, ignore=skipped)
     shutil.rmtree(run / missing)
     with pytest.raises(RunError, match=f"{said}: finish it with cpsd run"):

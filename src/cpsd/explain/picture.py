@@ -25,6 +25,7 @@ from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.method import predict
 from cpsd.models.card import CARD_FILE
 from cpsd.models.classifier import MakeModel
+from cpsd.run_predictions import predictions_file
 from cpsd.trained import Trained, load_trained, pictures_as_records, run_evaluation
 
 MOST_LABELS = 40
@@ -228,15 +229,12 @@ def _listed(run: Path, picture: Path, root: Path) -> tuple[str, str] | None:
 
 def _targets(run: Path, path: str, split: str) -> dict[str, int]:
     """Return the picture's targets by label, as far as they stand beside stored predictions."""
-    for file in (
-        run / "predictions" / STUDENT / f"{split}.parquet",
-        run / "evaluation" / split / f"{STUDENT}.parquet",
-    ):
-        if file.is_file():
-            predictions = read_predictions(file)
-            targets_C = predictions.targets[predictions.images.index(path)].tolist()
-            return dict(zip(predictions.labels, targets_C, strict=True))
-    return {}
+    file = predictions_file(run, STUDENT, split)
+    if not file.is_file():
+        return {}
+    predictions = read_predictions(file)
+    targets_C = predictions.targets[predictions.images.index(path)].tolist()
+    return dict(zip(predictions.labels, targets_C, strict=True))
 
 
 def _note(methods: Sequence[Method], threshold: float, *, framed: bool) -> str:
