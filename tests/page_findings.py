@@ -174,6 +174,7 @@ def pointing(labels: Sequence[str], fractions: Fractions) -> dict[str, Any]:
             "student": {
                 "energy": 0.5,
                 "hit_rate": 0.7,
+                "company": {"energy": 0.22, "hit_rate": 0.27},
                 "difference": {"energy": 0.09, "hit_rate": 0.1},
             },
         },

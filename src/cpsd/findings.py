@@ -20,7 +20,7 @@ from cpsd.evaluation.intervals import LEVEL, ArmScores, difference, interval
 from cpsd.evaluation.label_errors import find_label_errors
 from cpsd.evaluation.metrics import evaluate
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
-from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS
+from cpsd.evaluation.scoreboard import BASELINE, METRICS, STUDENT, TEACHERS
 from cpsd.evaluation.temperatures import fit_temperatures
 from cpsd.evaluation.threshold_choice import find_thresholds
 from cpsd.evaluation.unseen_combinations import find_unseen_combinations
@@ -30,7 +30,6 @@ from cpsd.report.label_error_sheet import label_error_sheet
 from cpsd.run_predictions import chosen_thresholds, read_logits, threshold_of
 from cpsd.seeds import derive_seed
 
-METRICS = ("mAP", "CF1", "OF1")
 NUM_RESAMPLES = 2000
 """Of the test pictures: the ends of a 95 % interval hardly move with more."""
 

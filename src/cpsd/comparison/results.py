@@ -20,13 +20,12 @@ from cpsd.evaluation.intervals import METHOD, ArmScores, Interval, difference, i
 from cpsd.evaluation.metrics import Metrics, evaluate
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
-from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
+from cpsd.evaluation.scoreboard import BASELINE, METRICS, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict
 from cpsd.run import Cost
 from cpsd.run_predictions import predictions_file, threshold_of
 from cpsd.seeds import derive_seed
 
-METRICS = ("mAP", "CF1", "OF1")
 REFERENCES = (BASELINE, BASELINE_LONG)
 """What every other row is held against."""
 

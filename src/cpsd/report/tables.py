@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cpsd.data.records import TEST
+from cpsd.evaluation.scoreboard import METRICS
 from cpsd.partition import LabelPartition
 
-PERCENT_COLUMNS = ("mAP", "CF1", "OF1")
 DISTANCES = {"squared_logit": "squared logit", "absolute_probability": "probability"}
 
 
@@ -23,12 +23,12 @@ def score_table(boards: Mapping[str, Mapping[str, Any]]) -> Table:
     """
     blocks = {
         split: [
-            (name, *(percent(scores.get(column)) for column in PERCENT_COLUMNS))
+            (name, *(percent(scores.get(column)) for column in METRICS))
             for name, scores in boards[split]["predictors"].items()
         ]
         for split in in_order(boards)
     }
-    return _split_table("Scores in percent", ("predictor", *PERCENT_COLUMNS), blocks)
+    return _split_table("Scores in percent", ("predictor", *METRICS), blocks)
 
 
 def distance_table(boards: Mapping[str, Mapping[str, Any]]) -> Table:
