@@ -323,6 +323,22 @@ def test_what_the_command_lacks_is_asked_for(
     assert not (tmp_path / "m").exists()
 
 
+def test_a_licence_that_restricts_what_was_trained_from_it_is_told(
+    tmp_path: Path,
+    label_file: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = linear_checkpoint(tmp_path / "a.pth")
+    import_checkpoint(path, tmp_path / "free", architecture="resnet101", labels=label_file)
+    assert "licence" not in caplog.text
+    swsl = ARCHITECTURES["resnext50-swsl"].starts_from
+    restricted = replace(ARCHITECTURES["resnet101"], starts_from=swsl)
+    monkeypatch.setitem(ARCHITECTURES, "resnet101", restricted)
+    import_checkpoint(path, tmp_path / "restricted", architecture="resnet101", labels=label_file)
+    assert f"from the weights {swsl}, whose licence is cc-by-nc-4.0" in caplog.text
+
+
 def test_a_model_that_is_there_is_not_replaced(tmp_path: Path, label_file: str) -> None:
     path = linear_checkpoint(tmp_path / "a.pth")
     out = tmp_path / "model"

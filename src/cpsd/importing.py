@@ -3,10 +3,12 @@
 Everything that is read here is untrusted; nothing in it is run.
 """
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import timm
 from numpy.typing import NDArray
 
 from cpsd.config import ImageConfig
@@ -28,6 +30,8 @@ IMAGE_SIZE = 448
 _STRATEGY_OF_FILE = {"idx_coocurrence": "co-occurrence", "idx_cluster": "dis-occurrence"}
 """How names of published partition files begin, as their authors spell them."""
 
+
+logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublishedPart:
@@ -100,6 +104,17 @@ def import_checkpoint(
         training={"imported_from": path.name, "architecture": architecture},
     )
     save_model(out, network, card)
+    origin_weights = ARCHITECTURES[architecture].starts_from
+    if origin_weights is not None:
+        # Known to timm offline; whoever imports has the file already, so this is not a refusal.
+        known = timm.models.get_pretrained_cfg(origin_weights)
+        licence = (known.license if known else None) or "not stated"
+        logger.warning(
+            "This model was fine-tuned from the weights %s, whose licence is %s; what it allows "
+            "for models made of them is for you to see to.",
+            origin_weights,
+            licence,
+        )
     return card
 
 

@@ -64,12 +64,15 @@ class Architecture:
         labels_from: the published key and the axis that tell how many labels there are, if any do.
         ignored: published keys that are computed anew, with the shape they must have (None where a
             length depends on the picture).
+        starts_from: what timm calls the weights that its backbone was fine-tuned from, where their
+            licence restricts what becomes of them.
     """
 
     config: ModelConfig
     rules: tuple[Rule, ...]
     labels_from: tuple[str, int] | None
     ignored: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    starts_from: str | None = None
 
     @property
     def takes_label_embeddings(self) -> bool:
@@ -189,7 +192,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "tresnet-l": Architecture(_network("tresnet_l"), _TRESNET_RULES, ("head.fc.weight", 0)),
     "resnext50-swsl": Architecture(
-        _network("resnext50_32x4d"), _LINEAR_RULES, ("classify.weight", 0)
+        _network("resnext50_32x4d"),
+        _LINEAR_RULES,
+        ("classify.weight", 0),
+        starts_from="resnext50_32x4d.fb_swsl_ig1b_ft_in1k",
     ),
 }
 """The published systems by the name that ``--arch`` takes."""
