@@ -33,6 +33,7 @@ _STRATEGY_OF_FILE = {"idx_coocurrence": "co-occurrence", "idx_cluster": "dis-occ
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class PublishedPart:
     """The part that a published sub-task teacher is for.
