@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo test check format types pytest smoke clean
+.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
 	@echo "make test     install, then lint, types and tests"
 	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
+	@echo "make bench    install, then measure speed and memory (a quarter of an hour on two cores): benchmarks/results.json"
+	@echo "make bench-smoke  the same on tiny data, for crashes only"
 	@echo "make browser  install Chromium for the report page's tests, where this user may install packages"
 	@echo "make format   rewrite the sources the way the linter wants them"
 	@echo "make clean    remove the environment and the caches (never a run)"
@@ -60,6 +62,13 @@ smoke: $(STAMP)
 		$(BIN)/cpsd run --config "$$name" --smoke --out "$$runs/$$name" && \
 		rm -rf "$$runs/$$name" || exit 1; \
 	done
+
+# What docs/performance.md tells of: a table, and benchmarks/results.json.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
+
+bench-smoke: $(STAMP)
+	$(BIN)/python benchmarks/bench.py --smoke
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
