@@ -298,3 +298,14 @@ def test_data_has_two_actions() -> None:
 def test_an_unknown_verb_is_refused_with_the_verbs_there_are() -> None:
     with pytest.raises(ConfigError, match=r"'trian'.*train"):
         parse(["trian"])
+
+
+def test_the_words_of_other_arguments_may_be_verbs() -> None:
+    verb, arguments = parse(["predict", "report", "compare", "--format", "csv"])
+    assert verb == "predict"
+    assert (arguments.run, list(arguments.pictures)) == ("report", ["compare"])
+
+
+def test_an_option_before_its_verb_is_told_where_it_stands() -> None:
+    with pytest.raises(ConfigError, match="--split stands after the verb: cpsd evaluate --split"):
+        parse(["--split=test", "evaluate", "runs/a"])

@@ -1,4 +1,4 @@
-"""How the command ends: interrupted, without a reader, on a full disk."""
+"""How the command starts: without torch. How it ends: interrupted, unread, on a full disk."""
 
 import contextlib
 import os
@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from cpsd.cli import EXIT_INTERRUPTED, INTERRUPTED, main
+from cpsd.parsers import VERBS
 
 # The verb is given, so that torch need not be imported.
 COMMAND = """
-import os, sys, time, types
+import os, sys, time
 from cpsd import cli
 
 class Slow:
@@ -25,9 +26,11 @@ class Slow:
 
 {work}
 
-sys.modules["cpsd.verbs"] = types.SimpleNamespace(VERBS={{"run": work}})
+cli.VERBS["run"] = work
 sys.exit(cli.main(["run"]))
 """
+HEAVY = {"torch", "torchvision", "timm", "lightning", "sklearn", "scipy", "pyarrow", "matplotlib"}
+"""Packages that take longer to import than a command's help should."""
 WORKS = {
     "in the midst of work": """
 def work(arguments):
@@ -166,3 +169,40 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def packages_after(code: str) -> set[str]:
+    """Return the packages that a new Python has imported once it has run ``code``."""
+    told = "import sys; print(file=sys.stderr, *{name.partition('.')[0] for name in sys.modules})"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=True
+    )
+    return set(result.stderr.split())
+
+
+HELP = """
+from cpsd.cli import main
+try:
+    main({argv})
+except SystemExit:
+    pass
+"""
+
+
+def test_the_package_is_imported_without_what_takes_seconds() -> None:
+    found = packages_after("import cpsd")
+    assert "cpsd" in found
+    assert not found & {*HEAVY, "numpy", "jsonargparse", "rich"}
+
+
+@pytest.mark.parametrize("verb", [[], *([*name.split()] for name in VERBS)], ids=" ".join)
+def test_help_needs_nothing_that_takes_seconds(verb: list[str]) -> None:
+    found = packages_after(HELP.format(argv=[*verb, "--help"]))
+    assert {"cpsd", "jsonargparse"} <= found
+    assert not found & HEAVY
+
+
+def test_data_are_checked_without_torch(digits: Path) -> None:
+    found = packages_after(HELP.format(argv=["data", "check", str(digits)]))
+    assert "PIL" in found
+    assert not found & {"torch", "torchvision", "timm", "lightning"}

@@ -26,7 +26,7 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
         ConfigError: an unknown key (the nearest is named), a bad value, a missing recipe.
         SystemExit: help or the printed configuration was asked for.
     """
-    parser = whole_parser()
+    parser = whole_parser(argv)
     asks_for_settings = PRINT_CONFIG in argv and _verb_in(argv) in RUN_VERBS
     if asks_for_settings:
         argv = [token for token in argv if token != PRINT_CONFIG]

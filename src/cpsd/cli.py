@@ -17,6 +17,7 @@ from rich.console import Console
 from cpsd.arguments import parse
 from cpsd.errors import EXIT_USER_ERROR, UserError
 from cpsd.files import refusal
+from cpsd.verbs import VERBS
 
 EXIT_UNREAD = 1
 """Nobody reads the output any more (``cpsd predict ... | head``)."""
@@ -47,9 +48,6 @@ def _main(argv: Sequence[str]) -> int:
     logging.getLogger("cpsd").setLevel(logging.INFO)
     try:
         verb, arguments = parse(argv)
-        # Imported once the arguments are known to be good: torch takes seconds, help should not.
-        from cpsd.verbs import VERBS
-
         code = VERBS[verb](arguments)
         sys.stdout.flush()
         return code

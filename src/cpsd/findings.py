@@ -18,9 +18,9 @@ from cpsd.evaluation.calibration import find_calibration
 from cpsd.evaluation.context import find_context
 from cpsd.evaluation.intervals import LEVEL, ArmScores, difference, interval
 from cpsd.evaluation.label_errors import find_label_errors
-from cpsd.evaluation.metrics import evaluate
+from cpsd.evaluation.metrics import METRICS, evaluate
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
-from cpsd.evaluation.scoreboard import BASELINE, METRICS, STUDENT, TEACHERS
+from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS
 from cpsd.evaluation.temperatures import fit_temperatures
 from cpsd.evaluation.threshold_choice import find_thresholds
 from cpsd.evaluation.unseen_combinations import find_unseen_combinations

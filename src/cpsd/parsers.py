@@ -1,6 +1,6 @@
 """The parsers of the command line: which arguments each verb takes, with their help."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -16,16 +16,20 @@ RUN_VERBS = {
     "train": "partition, then train the baseline and the sub-task teachers",
     "distill": "train, then store the soft labels and distil the student",
 }
-VERBS = (
-    *RUN_VERBS,
-    "compare",
-    "evaluate",
-    "predict",
-    "explain",
-    "import",
-    "data check",
-    "data demo",
-)
+_PURPOSES = {
+    **RUN_VERBS,
+    "compare": "the method beside plain training and controls, over seeds, with intervals",
+    "evaluate": "score a trained model",
+    "predict": "say what is in pictures",
+    "explain": "show where the predictors of a run look in a picture",
+    "report": "write the page of a run or a comparison",
+    "import": "make a model of a published checkpoint",
+}
+_DATA_PURPOSES = {
+    "check": "account for every row of a data set",
+    "demo": "write the embedded demo data",
+}
+VERBS = (*_PURPOSES, *(f"data {action}" for action in _DATA_PURPOSES))
 RECIPES = resources.files("cpsd") / "recipes"
 
 
@@ -34,32 +38,28 @@ def recipe_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in RECIPES.iterdir() if p.name[-5:] == ".yaml")
 
 
-def whole_parser() -> ArgumentParser:
-    """Return the parser of all verbs."""
+def whole_parser(words: Container[str]) -> ArgumentParser:
+    """Return the parser of all verbs; what is not among ``words`` is there by name alone.
+
+    Args:
+        words: of the command line. A verb that is asked for is one of them, and making the
+            arguments of every other takes longer than all else that help does.
+    """
     parser = _new_parser(
         prog="cpsd",
         description="Multi-label image classification by complementary parallel self-distillation.",
         epilog="Recipes: " + ", ".join(recipe_names()) + ". Each verb has its own --help.",
     )
     verbs = parser.add_subcommands(dest="verb", required=False)
-    for verb, purpose in RUN_VERBS.items():
-        verbs.add_subcommand(verb, parser_of(verb), help=purpose)
-    compared = "the method beside plain training and controls, over seeds, with intervals"
-    verbs.add_subcommand("compare", parser_of("compare"), help=compared)
-    verbs.add_subcommand("evaluate", parser_of("evaluate"), help="score a trained model")
-    verbs.add_subcommand("predict", parser_of("predict"), help="say what is in pictures")
-    explained = "show where the predictors of a run look in a picture"
-    verbs.add_subcommand("explain", parser_of("explain"), help=explained)
-    reported = "write the page of a run or a comparison"
-    verbs.add_subcommand("report", parser_of("report"), help=reported)
-    imported = "make a model of a published checkpoint"
-    verbs.add_subcommand("import", parser_of("import"), help=imported)
+    for verb, purpose in _PURPOSES.items():
+        asked = parser_of(verb) if verb in words else _new_parser()
+        verbs.add_subcommand(verb, asked, help=purpose)
     data = _new_parser(description="Look at data before using it, or make the demo's.")
     verbs.add_subcommand("data", data, help="check data, or write the demo data")
     actions = data.add_subcommands(dest="action", required=False)
-    checked = "account for every row of a data set"
-    actions.add_subcommand("check", parser_of("data check"), help=checked)
-    actions.add_subcommand("demo", parser_of("data demo"), help="write the embedded demo data")
+    for action, purpose in _DATA_PURPOSES.items():
+        asked = parser_of(f"data {action}") if action in words else _new_parser()
+        actions.add_subcommand(action, asked, help=purpose)
     return parser
 
 

@@ -17,10 +17,10 @@ from cpsd.comparison.costs import passes
 from cpsd.comparison.runs import ComparedRun, Plan
 from cpsd.config import EvaluationConfig
 from cpsd.evaluation.intervals import METHOD, ArmScores, Interval, difference, interval
-from cpsd.evaluation.metrics import Metrics, evaluate
+from cpsd.evaluation.metrics import METRICS, Metrics, evaluate
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
-from cpsd.evaluation.scoreboard import BASELINE, METRICS, TEACHERS
+from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict
 from cpsd.run import Cost
 from cpsd.run_predictions import predictions_file, threshold_of

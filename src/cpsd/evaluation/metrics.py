@@ -16,6 +16,9 @@ from cpsd.errors import DataError
 from cpsd.evaluation.predicted_labels import ScoreKind, Scores, predicted_labels
 from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
 
+METRICS = ("mAP", "CF1", "OF1")
+"""The figures that results are told by, in their order."""
+
 
 @dataclass(frozen=True)
 class PrecisionRecall:

@@ -12,8 +12,6 @@ from cpsd.evaluation.metrics import Metrics, evaluate
 from cpsd.evaluation.predictions import StudentTeacherDistance, student_teacher_distance
 from cpsd.labels import LabelSpace, Targets
 
-METRICS = ("mAP", "CF1", "OF1")
-"""The figures that results are told by, in their order."""
 BASELINE = "baseline"
 STUDENT = "student"
 TEACHERS = "teachers"

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cpsd.data.records import TEST
-from cpsd.evaluation.scoreboard import METRICS
+from cpsd.evaluation.metrics import METRICS
 from cpsd.partition import LabelPartition
 
 DISTANCES = {"squared_logit": "squared logit", "absolute_probability": "probability"}

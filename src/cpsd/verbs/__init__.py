@@ -1,26 +1,32 @@
 """The verbs: what each command does, and what it prints."""
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 
 from jsonargparse import Namespace
 
-from cpsd.verbs.compare import compare
-from cpsd.verbs.data import check, demo
-from cpsd.verbs.explain import explain
-from cpsd.verbs.models import evaluate, import_published, predict
-from cpsd.verbs.report import report
-from cpsd.verbs.runs import LAST_STAGE, run
+
+def _performed(module: str, function: str, arguments: Namespace) -> int:
+    """Perform a verb; its module is imported when it is asked for, since torch takes seconds."""
+    code: int = getattr(importlib.import_module(f"cpsd.verbs.{module}"), function)(arguments)
+    return code
+
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
-    "run": run,
-    **{verb: partial(run, last_stage=stage) for verb, stage in LAST_STAGE.items()},
-    "compare": compare,
-    "evaluate": evaluate,
-    "predict": predict,
-    "explain": explain,
-    "report": report,
-    "import": import_published,
-    "data check": check,
-    "data demo": demo,
+    verb: partial(_performed, module, function)
+    for verb, module, function in (
+        ("run", "runs", "run"),
+        ("partition", "runs", "partition"),
+        ("train", "runs", "train"),
+        ("distill", "runs", "distill"),
+        ("compare", "compare", "compare"),
+        ("evaluate", "models", "evaluate"),
+        ("predict", "models", "predict"),
+        ("explain", "explain", "explain"),
+        ("report", "report", "report"),
+        ("import", "models", "import_published"),
+        ("data check", "data", "check"),
+        ("data demo", "data", "demo"),
+    )
 }

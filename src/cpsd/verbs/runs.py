@@ -21,7 +21,8 @@ from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.shown_run import show_partitions, show_run
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
-LAST_STAGE = {"partition": "partitions/", "train": "teachers/", "distill": STUDENT}
+PARTITIONS = "partitions/"
+"""How the names of the stages begin that cut the labels into parts."""
 
 
 def run(arguments: Namespace, *, last_stage: str = "") -> int:
@@ -57,11 +58,16 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
             announce=announce,
             config=as_yaml(config),
         )
-    show = show_partitions if last_stage == LAST_STAGE["partition"] else show_run
+    show = show_partitions if last_stage == PARTITIONS else show_run
     show(directory.path)
     if not last_stage:
         say_page(write_report(directory.path))
     return 0
+
+
+partition = partial(run, last_stage=PARTITIONS)
+train = partial(run, last_stage="teachers/")
+distill = partial(run, last_stage=STUDENT)
 
 
 def default_out(arguments: Namespace) -> str:

@@ -3,20 +3,25 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning
 from rich.console import Console
 
-from cpsd.report.progress import TrainingProgress
 from cpsd.run import Stage, StageState
+
+if TYPE_CHECKING:
+    import lightning
 
 # Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def training_progress(title: str) -> list[lightning.Callback]:
+def training_progress(title: str) -> "list[lightning.Callback]":
     """Return what shows the progress of a training."""
+    # Imported by verbs that train alone: Lightning and torch take seconds.
+    from cpsd.report.training_progress import TrainingProgress
+
     return [TrainingProgress(console, title)]
 
 
