@@ -180,15 +180,53 @@ def test_interrupted_writing_keeps_what_was_finished(records: Records, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["00002.npy", "rows.npy"])
-@pytest.mark.parametrize("missing", [False, True])
-def test_damaged_store_is_refused_by_name(name: str, missing: bool, store: Path) -> None:
-    if missing:
-        (store / name).unlink()
-    else:
-        damage(store / name)
+def test_store_without_a_file_is_refused_by_name(name: str, store: Path) -> None:
+    (store / name).unlink()
     with pytest.raises(RunError, match="missing or damaged") as caught:
         SoftLabelStore(store)
     assert str(store / name) in str(caught.value)
+
+
+def test_store_with_damaged_rows_is_refused_by_name(store: Path) -> None:
+    damage(store / "rows.npy")
+    with pytest.raises(RunError, match=r"rows\.npy are missing or damaged"):
+        SoftLabelStore(store)
+
+
+def test_no_student_is_trained_on_a_damaged_chunk(records: Records, store: Path) -> None:
+    damage(store / "00002.npy")
+    student, before = tiny.network(), tiny.weights(tiny.network())
+    with pytest.raises(RunError, match=r"00002\.npy are missing or damaged"):
+        distill(student, SoftLabelStore(store), records, CONFIG)
+    tiny.assert_same(tiny.weights(student), before)
+
+
+def test_a_damaged_chunk_is_not_read_and_whole_ones_are(records: Records, store: Path) -> None:
+    rows = torch.from_numpy(records.indices(TRAIN))
+    images = torch.zeros(1, 3, 8, 8)
+    expected = SoftLabelStore(store)(images, rows[:14], view_index=1)
+    damage(store / "00002.npy")
+    stored = SoftLabelStore(store)
+    assert torch.equal(stored(images, rows[:14], view_index=1), expected)
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"00002\.npy are missing or damaged"):
+            stored(images, rows[10:16], view_index=1)
+
+
+def test_stored_rows_come_in_any_order_and_more_than_once(records: Records, store: Path) -> None:
+    stored, images = SoftLabelStore(store), torch.zeros(1, 3, 8, 8)
+    rows = torch.from_numpy(records.indices(TRAIN))
+    chunks = [np.load(path)[1] for path in sorted(store.glob("0*.npy"))]
+    expected = torch.from_numpy(np.concatenate(chunks)).float()
+    order = torch.tensor([23, 0, 7, 6, 7, 21, 13])
+    assert torch.equal(stored(images, rows[order], view_index=1), expected[order])
+
+
+@pytest.mark.parametrize("row", [-1, 10**6])
+def test_a_picture_without_soft_labels_has_none(row: int, records: Records, store: Path) -> None:
+    known = int(records.indices(TRAIN)[0])
+    with pytest.raises(DataError, match="has no soft labels"):
+        SoftLabelStore(store)(torch.zeros(1), torch.tensor([known, row]), view_index=0)
 
 
 def test_store_without_manifest_is_refused(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ V views, N pictures, S strategies, C labels. Teachers are frozen and a view is a
 (picture, view index, seed), so the stored logits are the live ones, to float16 precision.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -20,22 +18,26 @@ from torch import Tensor, nn
 from cpsd.config import ImageConfig, MachineConfig
 from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
-from cpsd.errors import DataError, ModelError, RunError
-from cpsd.files import read_json, write_json, written_whole
+from cpsd.errors import DataError, ModelError
+from cpsd.files import write_json, written_whole
 from cpsd.memory import plain_inference_memory
 from cpsd.training.members import scaled_pixels
+from cpsd.training.soft_label_files import (
+    MANIFEST,
+    ROWS,
+    checked,
+    chunk_name,
+    missing_or_damaged,
+    names_digest,
+    read_manifest,
+    sha256,
+)
 
 Progress = Callable[[int, int], None]
 """Is told how many of how many pictures are done."""
 
 CHUNK_SIZE = 4096
-MANIFEST = "manifest.json"
-ROWS = "rows.npy"
 _ANEW = "write the soft labels anew"
-_KEYS = {
-    *("labels", "strategies", "image", "num_views", "num_images", "pictures", "chunk_size"),
-    *("seed", "rows", "chunks"),
-}
 
 
 class LiveSoftLabels:
@@ -79,16 +81,20 @@ class LiveSoftLabels:
 class SoftLabelStore:
     """Stored logits, read by picture and view.
 
+    Opening looks at names alone. A chunk's bytes are held to its hash before the first of its
+    logits is given: all of them in ``require``, before a student is trained, any other when it is
+    first read.
+
     Args:
         folder: what ``write_soft_labels`` has written.
 
     Raises:
-        RunError: a file is missing or damaged.
+        RunError: a file is missing, or the manifest or the list of rows is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         self.num_views: int | None = manifest["num_views"]
         self.strategies: tuple[str, ...] = tuple(manifest["strategies"])
         self.labels: tuple[str, ...] = tuple(manifest["labels"])
@@ -96,13 +102,20 @@ class SoftLabelStore:
         self._image: dict[str, Any] = manifest["image"]
         self._pictures: str = manifest["pictures"]
         self._chunk_size: int = manifest["chunk_size"]
-        rows = np.load(_checked(folder, ROWS, manifest["rows"]), allow_pickle=False)
-        self._position = {int(row): position for position, row in enumerate(rows)}
-        self._chunks: list[NDArray[np.float16]] = []
-        for start in range(0, len(rows), self._chunk_size):
-            name = _chunk_name(start, self._chunk_size)
-            path = _checked(folder, name, manifest["chunks"].get(name))
-            self._chunks.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        self._rows: NDArray[np.int64] = np.load(
+            checked(folder, ROWS, manifest["rows"]), allow_pickle=False
+        )
+        self._positions = _inverse(self._rows)
+        self._digests: dict[str, str] = manifest["chunks"]
+        self._names = [
+            chunk_name(start, self._chunk_size)
+            for start in range(0, len(self._rows), self._chunk_size)
+        ]
+        for name in self._names:
+            if name not in self._digests or not (folder / name).is_file():
+                raise missing_or_damaged(folder, name)
+        self._chunks: dict[int, NDArray[np.float16]] = {}
+        self._unread = set(range(len(self._names)))
 
     def require(self, records: Records, rows: NDArray[np.intp], image: ImageConfig) -> None:
         """Refuse to teach what these are not the soft labels of.
@@ -115,6 +128,7 @@ class SoftLabelStore:
         Raises:
             DataError: the labels, the pictures or their views are others, or a picture has no
                 soft labels.
+            RunError: a chunk is damaged.
         """
         if self.labels != records.labels.names:
             raise DataError(
@@ -129,23 +143,57 @@ class SoftLabelStore:
                     f"{self._image.get(key)}, but the student would see {wanted}; train with the "
                     f"same, or {_ANEW}."
                 )
-        missing = [row for row in rows.tolist() if row not in self._position]
-        if missing:
+        missing = rows[self._positions_of(rows) < 0]
+        if len(missing):
             raise DataError(
                 f"{len(missing)} of {len(rows)} pictures have no soft labels in {self.folder}, the "
                 f"first {records.paths[missing[0]]} ({records.origins[missing[0]]}); {_ANEW}."
             )
-        if self._pictures != _names_digest(records, list(self._position)):
+        if self._pictures != names_digest(records, self._rows.tolist()):
             raise DataError(
                 f"The soft labels in {self.folder} are of other pictures, or of the same in "
                 f"another order; {_ANEW}."
             )
+        for chunk in sorted(self._unread):
+            self._read(chunk)
 
     def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
-        """Return the stored logits (B, S, C) float32 of the pictures ``rows`` in this view."""
-        places = [divmod(self._position[row], self._chunk_size) for row in rows.tolist()]
-        logits_BSC = np.stack([self._chunks[chunk][view_index, at] for chunk, at in places])
-        return torch.from_numpy(logits_BSC.astype(np.float32)).to(images.device, non_blocking=True)
+        """Return the stored logits (B, S, C) float32 of the pictures ``rows`` in this view.
+
+        Nothing waits for the device: ``rows`` are best kept on the host, and the logits are sent
+        as they are stored, from page-locked memory.
+
+        Raises:
+            DataError: a picture has no soft labels.
+            RunError: a chunk is damaged.
+        """
+        device = images.device
+        positions = self._positions_of(rows.cpu().numpy())
+        if (positions < 0).any():
+            raise DataError(f"A picture has no soft labels in {self.folder}; {_ANEW}.")
+        chunks, places = (part.tolist() for part in np.divmod(positions, self._chunk_size))
+        for chunk in self._unread.intersection(chunks):
+            self._read(chunk)
+        shape = (len(chunks), len(self.strategies), len(self.labels))
+        logits_BSC = torch.empty(shape, dtype=torch.float16, pin_memory=device.type == "cuda")
+        found_BSC, stored = logits_BSC.numpy(), self._chunks
+        # Sorted by chunk, to index each by an array, this takes twice as long.
+        for index, (chunk, place) in enumerate(zip(chunks, places, strict=True)):
+            found_BSC[index] = stored[chunk][view_index, place]
+        return logits_BSC.to(device, non_blocking=True).float()
+
+    def _positions_of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return where in the store ``rows`` are, -1 for those that are not."""
+        known = (rows >= 0) & (rows < len(self._positions))
+        return np.where(known, self._positions[np.where(known, rows, 0)], -1)
+
+    def _read(self, chunk: int) -> None:
+        """Map a chunk (V, n, S, C) into memory, whose bytes are those that were written."""
+        name = self._names[chunk]
+        path = checked(self.folder, name, self._digests[name])
+        # As a plain array: numpy is slow at indexing its own memmap.
+        self._chunks[chunk] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        self._unread.discard(chunk)
 
 
 def write_soft_labels(
@@ -194,20 +242,20 @@ def write_soft_labels(
         "image": asdict(image),
         "num_views": num_views,
         "num_images": len(rows),
-        "pictures": _names_digest(records, rows),
+        "pictures": names_digest(records, rows),
         "chunk_size": chunk_size,
         "seed": seed,
-        "rows": _sha256(folder / ROWS),
+        "rows": sha256(folder / ROWS),
     }
     chunks = _finished_chunks(folder, settings)
     num_forward = num_done = 0
     frozen_ensembles = [frozen(ensemble).to(device) for ensemble in ensembles.values()]
     for start in range(0, len(rows), chunk_size):
-        name = _chunk_name(start, chunk_size)
+        name = chunk_name(start, chunk_size)
         path = folder / name
         chunk_rows = rows[start : start + chunk_size]
         keys = [(int(row), view) for view in range(num_views) for row in chunk_rows]
-        if name in chunks and path.exists() and _sha256(path) == chunks[name]:
+        if name in chunks and path.exists() and sha256(path) == chunks[name]:
             num_done += len(keys)
             continue
         loader = inference_loader(
@@ -228,7 +276,7 @@ def write_soft_labels(
         with written_whole(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, np.concatenate(logits).reshape(shape))
         num_forward += len(keys) * len(ensembles)
-        chunks[name] = _sha256(path)
+        chunks[name] = sha256(path)
         write_json(folder / MANIFEST, {**settings, "chunks": chunks})
     return num_forward
 
@@ -257,10 +305,6 @@ def _logits(ensembles: Sequence[nn.Module], images: Tensor) -> NDArray[np.float1
     return logits_BSC
 
 
-def _chunk_name(start: int, chunk_size: int) -> str:
-    return f"{start // chunk_size:05d}.npy"
-
-
 def _named(labels: Sequence[str]) -> str:
     more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
     return f"{', '.join(labels[:5])}{more}"
@@ -270,40 +314,18 @@ def _finished_chunks(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     """Return the SHA-256 by name of the chunks that were made with the same settings."""
     if not (folder / MANIFEST).exists():
         return {}
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     chunks: dict[str, str] = manifest.pop("chunks")
     return chunks if manifest == settings else {}
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what the manifest of ``folder`` says."""
-    manifest = read_json(folder / MANIFEST)
-    missing = _KEYS - set(manifest) if isinstance(manifest, dict) else _KEYS
-    if missing:
-        raise RunError(
-            f"{folder / MANIFEST} is damaged: it has no '{min(missing)}'. {_remedy(folder)}"
-        )
-    return dict(manifest)
+def _inverse(rows: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the position of each row in ``rows``, -1 for rows that are not among them.
 
-
-def _names_digest(records: Records, rows: Sequence[int]) -> str:
-    """Return a hash of which pictures ``rows`` are: a row is only a number."""
-    names = [records.paths[row] if row < len(records) else None for row in rows]
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
-
-
-def _remedy(folder: Path) -> str:
-    return f"Remove the folder {folder} and start the run again to have it made anew."
-
-
-def _checked(folder: Path, name: str, digest: str | None) -> Path:
-    """Return the path of a file whose bytes are those of its SHA-256."""
-    path = folder / name
-    if not path.is_file() or _sha256(path) != digest:
-        raise RunError(f"The soft labels {path} are missing or damaged. {_remedy(folder)}")
-    return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    Example:
+        >>> _inverse(np.array([3, 1])).tolist()
+        [-1, 1, -1, 0]
+    """
+    positions = np.full(rows.max(initial=-1) + 1, -1, dtype=np.intp)
+    positions[rows] = np.arange(len(rows))
+    return positions

@@ -1,0 +1,71 @@
+"""The files of stored soft labels: which there are, and whether they are as they were written."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cpsd.data.records import Records
+from cpsd.errors import RunError
+from cpsd.files import read_json
+
+MANIFEST = "manifest.json"
+ROWS = "rows.npy"
+_KEYS = {
+    *("labels", "strategies", "image", "num_views", "num_images", "pictures", "chunk_size"),
+    *("seed", "rows", "chunks"),
+}
+
+
+def chunk_name(start: int, chunk_size: int) -> str:
+    """Return the file of the chunk that begins at position ``start``."""
+    return f"{start // chunk_size:05d}.npy"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of ``folder`` says.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    manifest = read_json(folder / MANIFEST)
+    missing = _KEYS - set(manifest) if isinstance(manifest, dict) else _KEYS
+    if missing:
+        raise RunError(
+            f"{folder / MANIFEST} is damaged: it has no '{min(missing)}'. {_remedy(folder)}"
+        )
+    return dict(manifest)
+
+
+def names_digest(records: Records, rows: Sequence[int]) -> str:
+    """Return a hash of which pictures ``rows`` are: a row is only a number."""
+    names = [records.paths[row] if row < len(records) else None for row in rows]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def checked(folder: Path, name: str, digest: str | None) -> Path:
+    """Return the path of a file whose bytes are those of its SHA-256.
+
+    Raises:
+        RunError: they are not, or there is no such file.
+    """
+    path = folder / name
+    if not path.is_file() or sha256(path) != digest:
+        raise missing_or_damaged(folder, name)
+    return path
+
+
+def missing_or_damaged(folder: Path, name: str) -> RunError:
+    """Return what to raise where a file is not what was written."""
+    return RunError(f"The soft labels {folder / name} are missing or damaged. {_remedy(folder)}")
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remedy(folder: Path) -> str:
+    return f"Remove the folder {folder} and start the run again to have it made anew."
