@@ -236,6 +236,12 @@ class TeachersConfig:
     same seed here have the same teachers."""
     together: bool = True
     """Train a strategy's teachers in one pass over the pictures, or one after another."""
+    shared_stages: int = 0
+    """First stages of the backbone that all teachers share, frozen as the baseline left them; what
+    a stage is, timm says (feature_info). 0 is the paper's method."""
+    start: Literal["fresh", "baseline"] = "fresh"
+    """Initial weights of the teachers: drawn or loaded as the baseline's are, or the baseline's
+    when it is trained."""
     given: str | None = None
     """Folder <strategy>/<part>/ of finished teachers, of another run or imported, to take instead
     of training any; their parts are the run's."""
@@ -243,6 +249,19 @@ class TeachersConfig:
     def __post_init__(self) -> None:
         _require_own_schedule("teachers", self.epochs, self.learning_rate)
         _require(self.seed is None or self.seed >= 0, "teachers.seed", self.seed, "at least 0")
+        stages = self.shared_stages
+        _require(stages >= 0, "teachers.shared_stages", stages, "at least 0")
+        _require(
+            self.given is None or not self.need_baseline,
+            "teachers.given",
+            self.given,
+            "left out where teachers.shared_stages or teachers.start say how to train them",
+        )
+
+    @property
+    def need_baseline(self) -> bool:
+        """Return whether teachers are made of a trained baseline."""
+        return self.shared_stages > 0 or self.start == "baseline"
 
 
 @dataclass(frozen=True)
@@ -320,3 +339,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        if self.teachers.shared_stages > 0 and self.model.factory is not None:
+            raise ConfigError(
+                f"teachers.shared_stages is {self.teachers.shared_stages}, but the stages of a "
+                "network of your own (model.factory) are not known: set it to 0, or take a "
+                "--model.backbone of timm's. teachers.start 'baseline' works with both."
+            )

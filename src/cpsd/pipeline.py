@@ -23,7 +23,7 @@ from cpsd.evaluation.thresholds import Criterion
 from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint, source_digest
 from cpsd.method import student_config, teacher_config
 from cpsd.run import Stage
-from cpsd.run_models import RunModels
+from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.run_predictions import PREDICTIONS, predictions_folder
 from cpsd.scoring_work import ScoringWork
 from cpsd.trained import TEMPERATURES_FILE, THRESHOLDS_FILE
@@ -31,6 +31,7 @@ from cpsd.training.soft_labels import Progress, uncounted
 from cpsd.training_work import TrainingWork, num_stored_views
 
 LABEL_GRAPH = "label-graph"
+START = "teachers-start"
 SOFT_LABELS = "soft-labels"
 EVALUATION = "evaluation"
 FINDINGS = "findings"
@@ -82,9 +83,11 @@ class Pipeline:
         """Return all stages in order; a fingerprint covers everything a result depends on."""
         strategies = self.config.partition.strategies
         partitions = [self._partition(strategy) for strategy in strategies]
-        teachers = [self._teachers(partition) for partition in partitions]
+        baseline = self._baseline()
+        starts = [self._teachers_start(baseline)] if self.config.teachers.need_baseline else []
+        teachers = [self._teachers(partition, starts) for partition in partitions]
         soft_labels = self._soft_labels(teachers)
-        baseline, student = self._baseline(), self._student(soft_labels)
+        student = self._student(soft_labels)
         predictions = [self._predictions(trained) for trained in (baseline, *teachers, student)]
         if len(teachers) > 1:
             predictions.append(self._predictions_together(predictions[1:-1]))
@@ -97,6 +100,7 @@ class Pipeline:
             ),
             *partitions,
             baseline,
+            *starts,
             *teachers,
             soft_labels,
             student,
@@ -120,25 +124,42 @@ class Pipeline:
         )
 
     def _baseline(self) -> Stage:
-        config = self.config
         return Stage(
             BASELINE,
-            fingerprint(BASELINE, self._learned, config.seed, self._network, config.training),
+            self._plain_training(self.config.seed),
             (BASELINE,),
             self._training.baseline,
             needs=(LABEL_GRAPH,),
         )
 
-    def _teachers(self, partition: Stage) -> Stage:
+    def _plain_training(self, seed: int) -> str:
+        """Return the fingerprint of the baseline of ``seed``."""
+        return fingerprint(BASELINE, self._learned, seed, self._network, self.config.training)
+
+    def _teachers_start(self, baseline: Stage) -> Stage:
+        # The baseline of the teachers' seed: runs that share teachers share it by this fingerprint.
+        made_by = self._plain_training(teacher_config(self.config).seed)
+        return Stage(
+            START,
+            made_by,
+            (TEACHERS_START,),
+            partial(self._training.teachers_start, baseline=baseline),
+            needs=(baseline.name if made_by == baseline.fingerprint else LABEL_GRAPH,),
+        )
+
+    def _teachers(self, partition: Stage, starts: Sequence[Stage]) -> Stage:
         strategy = partition.name.partition("/")[2]
-        training = teacher_config(self.config).training
+        config = teacher_config(self.config)
+        # The seed stands in the partition's fingerprint.
+        settings = [self._learned, partition.fingerprint, self._network, config.training]
+        for start in starts:
+            settings += [start.fingerprint, config.teachers.shared_stages, config.teachers.start]
         return Stage(
             ensemble_name(strategy),
-            # The seed stands in the partition's fingerprint.
-            fingerprint(TEACHERS, self._learned, partition.fingerprint, self._network, training),
+            fingerprint(TEACHERS, *settings),
             (ensemble_name(strategy),),
             partial(self._training.teachers, strategy=strategy),
-            needs=(partition.name,),
+            needs=(partition.name, *(start.name for start in starts)),
         )
 
     def _soft_labels(self, teachers: Sequence[Stage]) -> Stage:

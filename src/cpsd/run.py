@@ -6,6 +6,7 @@
       labels.json  label_graph.npz  splits.csv
       partitions/co-occurrence.json  partitions/dis-occurrence.json
       baseline/  teachers/<strategy>/<part>/  student/   model.safetensors, model.json, metrics.csv
+      teachers_start/                   the baseline that teachers are made of, where they are
       soft_labels/                      manifest.json and a file for each chunk of pictures
       predictions/<predictor>/<split>.parquet            of the validation and the test splits
       evaluation/<test split>.json      scores of all predictors
@@ -209,7 +210,7 @@ class RunDirectory:
             folder = self._partial(stage.name)
             shutil.rmtree(folder, ignore_errors=True)
             for output in stage.outputs:
-                _link(source.path / output, folder / output)
+                link(source.path / output, folder / output)
             for output in stage.outputs:
                 self._put_in_place(folder / output, self.path / output)
             write_json(self._mark(stage.name), read_json(source._mark(stage.name)))
@@ -269,7 +270,7 @@ class RunDirectory:
         source.replace(destination)
 
 
-def _link(source: Path, destination: Path) -> None:
+def link(source: Path, destination: Path) -> None:
     """Make ``destination`` the same file or folder as ``source``, by links or as a copy."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():

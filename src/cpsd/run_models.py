@@ -1,5 +1,6 @@
 """The networks of a run: new ones, and those that it has trained."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,21 @@ from torch import nn
 from cpsd import given_models
 from cpsd.config import RunConfig
 from cpsd.data.records import TRAIN, Records
-from cpsd.evaluation.scoreboard import ensemble_name
+from cpsd.evaluation.scoreboard import BASELINE, ensemble_name
 from cpsd.graph import LabelGraph
+from cpsd.method import teacher_config
 from cpsd.models.card import read_card
 from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.models.label_vectors import label_information
+from cpsd.models.starting_weights import take_weights
 from cpsd.models.store import load_ensemble, load_model
+from cpsd.models.trunk import Trunk, join_trunks, require_stages
 from cpsd.partition import LabelPartition, read_partition
 from cpsd.seeds import derive_seed
+
+TEACHERS_START = "teachers_start"
+"""Folder of a run with the trained baseline that its teachers are made of."""
 
 
 class RunModels:
@@ -27,6 +34,9 @@ class RunModels:
         config: all settings.
         records: the pictures, split.
         run: the run directory.
+
+    Raises:
+        ConfigError: the backbone has fewer stages than teachers are to share.
     """
 
     def __init__(self, config: RunConfig, records: Records, run: Path) -> None:
@@ -37,6 +47,8 @@ class RunModels:
             records.targets[records.indices(TRAIN)], records.labels
         )
         """Of the training pictures' labels."""
+        if config.teachers.shared_stages > 0:  # refused now, not after the baseline
+            require_stages(config.model.backbone, config.teachers.shared_stages)
         information = label_information(config.model, records.labels, self.graph)
         self._make_model: MakeModel = model_factory(config.model, information)
 
@@ -49,6 +61,25 @@ class RunModels:
         seed = derive_seed(seed, "initial weights", *keys)
         return lambda labels: make_seeded(self._make_model, labels, seed=seed)
 
+    def untrained_teachers(self, strategy: str) -> list[nn.Module]:
+        """Return the teachers of ``strategy`` before training, in the order of the parts."""
+        config, partition = teacher_config(self.config), self.partition(strategy)
+        teachers = [
+            self.new_model(config.seed, strategy, index)(partition.part_labels(index))
+            for index in range(partition.num_parts)
+        ]
+        if not config.teachers.need_baseline:
+            return teachers
+        baseline = self.predictor(TEACHERS_START)
+        if config.teachers.start == BASELINE:
+            for teacher, part in zip(teachers, partition.parts, strict=True):
+                take_weights(teacher, baseline, part, len(self.labels))
+        if config.teachers.shared_stages > 0:
+            trunk = Trunk(baseline, config.teachers.shared_stages)
+            for teacher in teachers:
+                trunk.put_under(teacher)
+        return teachers
+
     def untrained_student(self) -> tuple[nn.Module, dict[str, Any]]:
         """Return the student before distillation, and its ``ModelConfig`` as a plain dict."""
         start = given_models.student_start(self.config, self.labels)
@@ -60,7 +91,7 @@ class RunModels:
         return network, card.model
 
     def predictor(self, name: str) -> nn.Module:
-        """Return the run's baseline, student, or ensemble of a strategy."""
+        """Return the run's baseline, student, start of the teachers, or ensemble of a strategy."""
         strategy = name.partition("/")[2]
         if strategy:
             return self.ensemble(strategy)
@@ -71,6 +102,12 @@ class RunModels:
         place = self.run / ensemble_name(strategy)
         make_model = self._foreign_model(place / "0")
         return load_ensemble(place, self.partition(strategy), make_model=make_model)
+
+    def ensembles(self, strategies: Sequence[str]) -> dict[str, TeacherEnsemble]:
+        """Return the run's ensembles by strategy, on one trunk where they share one."""
+        ensembles = {strategy: self.ensemble(strategy) for strategy in strategies}
+        join_trunks([teacher for ensemble in ensembles.values() for teacher in ensemble.teachers])
+        return ensembles
 
     def _foreign_model(self, place: Path) -> MakeModel | None:
         """Return the user's own factory, where the model in ``place`` is made by one."""

@@ -25,6 +25,7 @@ from cpsd.models.classifier import MakeModel
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.models.known_labels import ToldPredictor
 from cpsd.models.store import load_ensemble, load_model, save_model
+from cpsd.models.trunk import join_trunks
 from cpsd.partition import read_partition
 from cpsd.training.members import Best
 
@@ -101,6 +102,7 @@ def load_trained(
     settings = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
     order = settings["partition"]["strategies"] if name == TEACHERS else [name.split("/")[1]]
     members = [_ensemble(path, strategy, make_model) for strategy in order]
+    join_trunks([teacher for ensemble in members for teacher in ensemble.teachers])
     shares = strategy_shares(settings["distillation"]["alpha"], len(order))
     card = read_card(path / ensemble_name(order[0]) / "0")
     labels = members[0].partition.labels

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning
@@ -19,8 +19,8 @@ from cpsd.method import Place, student_config, teacher_config
 from cpsd.models.card import PartCard
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.partition import partition_labels, write_partition
-from cpsd.run import Cost
-from cpsd.run_models import RunModels
+from cpsd.run import Cost, RunDirectory, Stage, link
+from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
 from cpsd.strategies import shuffled_cut
 from cpsd.trained import save_trained
@@ -88,13 +88,26 @@ class TrainingWork:
 
     def baseline(self, folder: Path) -> Cost:
         """Train the baseline."""
-        network = self._models.new_model(self.config.seed)(self.records.labels)
-        place = Place(BASELINE, folder / BASELINE, folder / "last.ckpt")
-        fitted = method.fit(
-            network, self.records, self.config, place=place, callbacks=self.callbacks(BASELINE)
-        )
-        model, image = asdict(self.config.model), self.config.image
-        save_trained(place.folder, network, fitted.best[0], self.records.labels, model, image)
+        return self._plain_training(self.config, folder, BASELINE)
+
+    def teachers_start(self, folder: Path, baseline: Stage) -> Cost:
+        """Take the run's baseline as what teachers are made of, or train that of their seed.
+
+        It costs what the baseline has cost in any case: teachers could not be had without.
+        """
+        if self.config.seed != teacher_config(self.config).seed:
+            config = replace(self.config, seed=teacher_config(self.config).seed)
+            return self._plain_training(config, folder, TEACHERS_START)
+        link(self.run / BASELINE, folder / TEACHERS_START)
+        return RunDirectory(self.run).cost(baseline)
+
+    def _plain_training(self, config: RunConfig, folder: Path, name: str) -> Cost:
+        network = self._models.new_model(config.seed)(self.records.labels)
+        place = Place(name, folder / name, folder / "last.ckpt")
+        callbacks = self.callbacks(name)
+        fitted = method.fit(network, self.records, config, place=place, callbacks=callbacks)
+        labels, model, image = self.records.labels, asdict(config.model), config.image
+        save_trained(place.folder, network, fitted.best[0], labels, model, image)
         return fitted.cost
 
     def teachers(self, folder: Path, strategy: str) -> Cost:
@@ -105,10 +118,7 @@ class TrainingWork:
             given_models.copy_teachers(config, partition, folder / name)
             return Cost()
         place = Place(name, folder / name, folder / "last.ckpt")
-        teachers = [
-            self._models.new_model(config.seed, strategy, index)(partition.part_labels(index))
-            for index in range(partition.num_parts)
-        ]
+        teachers = self._models.untrained_teachers(strategy)
         callbacks = self.callbacks(name)
         if config.teachers.together:
             ensemble = TeacherEnsemble(partition, teachers)
@@ -131,7 +141,7 @@ class TrainingWork:
             best = tuple(fitted.best[0] for fitted in single)
             cost = sum((fitted.cost for fitted in single), Cost())
         for index, teacher in enumerate(teachers):
-            part = PartCard(strategy, index, partition.hash)
+            part = PartCard(strategy, index, partition.hash, config.teachers.shared_stages)
             labels, model = partition.part_labels(index), asdict(config.model)
             place_of_part = place.folder / str(index)
             save_trained(place_of_part, teacher, best[index], labels, model, config.image, part)
@@ -139,7 +149,7 @@ class TrainingWork:
 
     def soft_labels(self, folder: Path) -> Cost:
         """Store the teachers' logits for every view of every training picture."""
-        ensembles = {strategy: self._models.ensemble(strategy) for strategy in self._strategies}
+        ensembles = self._models.ensembles(self._strategies)
         rows, num_views = self.records.indices(TRAIN).tolist(), num_stored_views(self.config)
         with method.computing_threads(self.config), self.counting("soft-labels") as progress:
             write_soft_labels(

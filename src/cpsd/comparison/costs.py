@@ -12,7 +12,7 @@ from cpsd.config import RunConfig
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.losses.objective import strategy_shares
 from cpsd.method import student_config, teacher_config
-from cpsd.pipeline import SOFT_LABELS
+from cpsd.pipeline import SOFT_LABELS, START
 from cpsd.run import Cost
 from cpsd.strategies import WHOLE, base_strategy
 from cpsd.training_work import num_stored_views
@@ -51,7 +51,7 @@ def consumed(arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[st
     stored = costs[SOFT_LABELS]
     used = sum(parts[strategy] for strategy in taught_by) / sum(parts.values())
     passed = Cost(stored.seconds * used, round(stored.images_forward * used))
-    return costs[STUDENT] + passed + _trained(taught_by, costs)
+    return costs[STUDENT] + passed + _trained(taught_by, costs) + _start(costs)
 
 
 def consumed_by_teachers(
@@ -64,7 +64,13 @@ def consumed_by_teachers(
         strategies: of the run.
         costs: of the run's stages.
     """
-    return _trained(strategies, costs) if ensemble == TEACHERS else costs[ensemble]
+    own = _trained(strategies, costs) if ensemble == TEACHERS else costs[ensemble]
+    return own + _start(costs)
+
+
+def _start(costs: Mapping[str, Cost]) -> Cost:
+    """Return what the baseline took that all teachers are made of, where they are of one."""
+    return costs.get(START, Cost())
 
 
 def _trained(strategies: Iterable[str], costs: Mapping[str, Cost]) -> Cost:

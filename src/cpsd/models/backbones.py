@@ -134,6 +134,17 @@ def build_backbone(
     return Backbone(network, name=name, fixed_size=size)
 
 
+def blank_network(name: str) -> nn.Module:
+    """Return the timm model ``name`` without memory for its weights (on the meta device).
+
+    Raises:
+        ModelError: timm has no such model.
+    """
+    _check_name(name)
+    with torch.device("meta"):
+        return timm.create_model(name, pretrained=False, num_classes=0)
+
+
 def _check_name(name: str) -> None:
     # Names with a source ('hf-hub:', 'local-dir:') are no models of timm's list either: a model
     # card is read from untrusted files and must never start a download.

@@ -5,7 +5,7 @@ A card is untrusted input: nothing in it is run, downloaded or imported.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,11 +27,13 @@ class PartCard:
         strategy: of the partition.
         index: of the part in it.
         partition_hash: of the partition.
+        shared_stages: first stages of its backbone that it shares with the other teachers.
     """
 
     strategy: str
     index: int
     partition_hash: str
+    shared_stages: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def _read_part(content: object, path: Path) -> PartCard:
         raise ModelError(f"{path}: 'part' holds {type(content).__name__}, not an object.")
     for key, kind in {"strategy": str, "index": int, "partition_hash": str}.items():
         _require_kind(content, key, kind, path)
-    return PartCard(content["strategy"], content["index"], content["partition_hash"])
+    known = {"shared_stages": 0, **content}  # of later versions
+    _require_kind(known, "shared_stages", int, path)
+    if known["shared_stages"] < 0:
+        raise ModelError(f"{path}: 'shared_stages' is {known['shared_stages']}, not 0 or more.")
+    return PartCard(*(known[entry.name] for entry in fields(PartCard)))
 
 
 def _require_kind(content: Mapping[str, Any], key: str, kind: type, path: Path) -> None:

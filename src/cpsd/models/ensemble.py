@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cpsd.errors import ModelError
+from cpsd.models.trunk import one_pass
 from cpsd.partition import LabelPartition
 
 
@@ -53,9 +54,10 @@ class TeacherEnsemble(nn.Module):
         Raises:
             ModelError: a teacher's logits do not fit its part.
         """
+        with one_pass():
+            outputs = [teacher(images_B3HW) for teacher in self.teachers]
         part_logits = []
-        for part, teacher in enumerate(self.teachers):
-            logits_BP: Tensor = teacher(images_B3HW)
+        for part, logits_BP in enumerate(outputs):
             needed = (images_B3HW.shape[0], len(self.partition.parts[part]))
             if logits_BP.shape != needed:
                 raise ModelError(
@@ -99,7 +101,8 @@ class MeanPredictor(nn.Module):
         Raises:
             ModelError: the predictors' logits differ in shape.
         """
-        logits = [predictor(images_B3HW) for predictor in self.predictors]
+        with one_pass():
+            logits = [predictor(images_B3HW) for predictor in self.predictors]
         shapes = {tuple(logits_BC.shape) for logits_BC in logits}
         if len(shapes) > 1:
             raise ModelError(f"Logits of shapes {sorted(shapes)} have no mean.")

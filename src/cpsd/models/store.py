@@ -25,6 +25,7 @@ from cpsd.models.card import CARD_FILE, ModelCard, read_card, settings_of
 from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble, describe_part
 from cpsd.models.label_information import LabelInformation
+from cpsd.models.trunk import share_trunk
 from cpsd.models.weights import load_weights, read_weights
 from cpsd.partition import LabelPartition
 
@@ -75,6 +76,8 @@ def load_ensemble(
 ) -> TeacherEnsemble:
     """Return the teacher ensemble of ``partition`` from ``folder/<part>/``, in evaluation mode.
 
+    Teachers whose cards say that they share first stages do so again.
+
     Args:
         folder: a subfolder a teacher, named by the number of its part.
         partition: what the teachers were trained for.
@@ -84,7 +87,14 @@ def load_ensemble(
         ModelError: a part has no teacher or two, or a teacher's part, labels or partition differ.
     """
     places = find_teachers(folder, partition)
-    teachers = [load_model(place, make_model=make_model)[0] for place in places]
+    loaded = [load_model(place, make_model=make_model) for place in places]
+    teachers = [network for network, _ in loaded]
+    shared = {0 if card.part is None else card.part.shared_stages for _, card in loaded}
+    if len(shared) == 1 and (num_stages := shared.pop()) > 0:
+        try:
+            share_trunk(teachers, num_stages)
+        except ConfigError as error:  # a card that another network's would fit
+            raise ModelError(f"{places[0] / CARD_FILE}: {error}") from error
     return TeacherEnsemble(partition, teachers).eval()
 
 

@@ -21,6 +21,7 @@ from cpsd.data.records import Records
 from cpsd.errors import DataError, ModelError
 from cpsd.files import write_json, written_whole
 from cpsd.memory import plain_inference_memory
+from cpsd.models.trunk import one_pass
 from cpsd.training.members import scaled_pixels
 from cpsd.training.soft_label_files import (
     MANIFEST,
@@ -66,7 +67,7 @@ class LiveSoftLabels:
             ModelError: a teacher gives more or fewer logits than there are labels.
         """
         logits = []
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with one_pass(), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             for strategy, ensemble in self.ensembles.items():
                 logits_BC = ensemble.to(images.device)(images).float()
                 if logits_BC.shape != (len(images), self._num_labels):
@@ -293,7 +294,7 @@ def frozen(predictor: nn.Module) -> nn.Module:
 
 def _logits(ensembles: Sequence[nn.Module], images: Tensor) -> NDArray[np.float16]:
     """Return the logits (B, S, C) in float16 of uint8 ``images``."""
-    with torch.inference_mode():
+    with torch.inference_mode(), one_pass():
         scaled = scaled_pixels(images)
         stacked = torch.stack([ensemble(scaled).float() for ensemble in ensembles], dim=1)
         logits_BSC = stacked.to(torch.float16).cpu().numpy()

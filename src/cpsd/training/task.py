@@ -23,6 +23,7 @@ from cpsd.errors import ModelError, TrainingError
 from cpsd.losses.objective import LossTerms, Objective
 from cpsd.memory import plain_inference_memory
 from cpsd.models.known_labels import still_to_follow, still_to_learn, told_labels
+from cpsd.models.trunk import one_pass
 from cpsd.seeds import derive_seed
 from cpsd.training.members import (
     EMA,
@@ -136,6 +137,7 @@ class TrainingTask(lightning.LightningModule):
         self._reset_epoch()
         torch.manual_seed(derive_seed(self.seed, "random layers", self.current_epoch))
 
+    @one_pass()
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the sum of the members' losses; no member sees another's."""
         images = scaled_pixels(batch.images)
@@ -209,7 +211,7 @@ class TrainingTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Put the validation pictures through the raw and the averaged networks."""
         images = scaled_pixels(batch.images)
-        with plain_inference_memory(len(images)):
+        with plain_inference_memory(len(images)), one_pass():
             logits = [network(images).float().cpu() for network in (*self.networks, *self.averages)]
         self._validated.append((batch.rows.cpu(), batch.targets.cpu(), logits))
         self.images_forward += len(images) * len(logits)
