@@ -27,7 +27,7 @@ from harness import Row
 
 from cpsd.files import write_json
 
-TOPICS: tuple[str, ...] = ("soft_label_store",)
+TOPICS: tuple[str, ...] = ("soft_label_store", "evaluation_speed", "startup")
 """Modules beside this one, in the order of the table."""
 
 RESULTS = Path(__file__).parent / "results.json"
