@@ -18,6 +18,7 @@ from cpsd import given_models
 from cpsd.config import RunConfig
 from cpsd.data.boxes import BOXES_FILE
 from cpsd.data.records import TRAIN, VALIDATION, Records
+from cpsd.data.views import VIEWS_VERSION
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.evaluation.thresholds import Criterion
 from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint, source_digest
@@ -77,7 +78,7 @@ class Pipeline:
         self._data = data_fingerprint(records)
         files = [file_digest(config.model.weights), file_digest(config.model.label_embeddings)]
         files.append(source_digest(config.model.factory))
-        self._network = [config.image, config.model, files, config.loss]
+        self._network = [config.image, VIEWS_VERSION, config.model, files, config.loss]
 
     def stages(self) -> list[Stage]:
         """Return all stages in order; a fingerprint covers everything a result depends on."""

@@ -16,8 +16,8 @@ from cpsd.data.images import (
     content_hash,
     find_pictures,
     read_image,
-    read_pixels,
 )
+from cpsd.data.pixels import read_pixels
 from cpsd.errors import DataError
 
 
@@ -137,34 +137,6 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
 def test_damaged_exif_leaves_the_picture_as_it_lies(tmp_path: Path) -> None:
     smooth().save(tmp_path / "a.jpg", exif=b"Exif\0\0garbage", quality=95)
     assert difference(read_image(tmp_path / "a.jpg"), smooth()) < 3
-
-
-def test_squashing_is_antialiased_bilinear(tmp_path: Path) -> None:
-    image = noise(100, 40)
-    image.save(tmp_path / "a.png")
-    pixels = read_pixels(tmp_path / "a.png", 24)
-    assert pixels.shape == (24, 24, 3)
-    assert pixels.dtype == np.uint8
-    expected = image.resize((24, 24), Image.Resampling.BILINEAR)
-    assert np.array_equal(pixels, np.asarray(expected))
-    assert pixels.flags.writeable
-
-
-def test_one_pixel_fills_the_square(tmp_path: Path) -> None:
-    Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
-    assert (read_pixels(tmp_path / "a.png", 8) == [1, 2, 3]).all()
-
-
-@pytest.mark.parametrize("size", [(1600, 1200), (4000, 64), (300, 300)])
-def test_scaling_while_decoding_does_not_hurt(tmp_path: Path, size: tuple[int, int]) -> None:
-    image = Image.effect_noise((size[0] // 8, size[1] // 8), 90).convert("RGB")
-    image = Image.blend(image.resize(size, Image.Resampling.BICUBIC), smooth(*size), 0.5)
-    image.save(tmp_path / "a.jpg", quality=90)
-    drafted = read_pixels(tmp_path / "a.jpg", 96).astype(float)
-    whole = read_image(tmp_path / "a.jpg").resize((96, 96), Image.Resampling.BILINEAR)
-    error = np.abs(drafted - np.asarray(whole, float))
-    assert error.mean() < 0.5
-    assert error.max() < 8
 
 
 def test_truncated_files_are_named(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cpsd.config import ImageConfig
-from cpsd.data.images import read_pixels
 from cpsd.data.loading import (
     Batch,
     EpochSampler,
@@ -23,6 +22,7 @@ from cpsd.data.loading import (
     plain,
     training_loader,
 )
+from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view
 from cpsd.errors import DataError
@@ -100,7 +100,15 @@ def test_batch_holds_the_views_targets_and_rows(records: Records, load_epoch: Lo
             for image, row in zip(batch.images, batch.rows.tolist(), strict=True):
                 pixels = read_pixels(records.image_path(row), 8)
                 expected = view(pixels, epoch % 2, seed=5, image_index=row, config=CONFIG)
-                assert torch.equal(image, expected)
+                np.testing.assert_array_equal(image.permute(1, 2, 0), expected)
+
+
+def test_pictures_of_a_batch_lie_in_memory_as_networks_like_them(
+    records: Records, load_epoch: Loaded
+) -> None:
+    for workers in (0, 1):
+        for batch in load_epoch(train_on(records, workers=workers), 0):
+            assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_dataset_item_is_a_view_and_its_row(records: Records) -> None:
@@ -320,4 +328,5 @@ def test_lightning_gives_each_epoch_its_order_and_view_also_after_resuming(
             for row, view_index in expected:
                 pixels = read_pixels(records.image_path(row), 8)
                 image = view(pixels, view_index, seed=5, image_index=row, config=CONFIG)
-                assert torch.equal(recorder.images[epoch, row], image)
+                shown = recorder.images[epoch, row].permute(1, 2, 0)
+                np.testing.assert_array_equal(shown, image)

@@ -8,7 +8,7 @@ import pytest
 
 from cpsd.config import DataConfig, DataFormat
 from cpsd.data.digits import LABELS
-from cpsd.data.images import read_pixels
+from cpsd.data.pixels import read_pixels
 from cpsd.data.records import TEST, Records
 from cpsd.data.smoke_data import SIZES, write_smoke_data
 from cpsd.data.sources import load_records

@@ -273,6 +273,21 @@ def test_soft_labels_of_other_labels_pictures_or_views_are_refused(
     distill(tiny.network(), soft_labels, fewer, tiny.settings(epochs=1))
 
 
+@pytest.mark.parametrize("version", [None, 1])
+def test_soft_labels_of_views_of_an_earlier_release_are_refused_and_made_anew(
+    version: int | None, records: Records, store: Path
+) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest["views_version"]
+    if version is not None:
+        manifest["views_version"] = version
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="as another release of cpsd makes them"):
+        distill(tiny.network(), SoftLabelStore(store), records, tiny.settings())
+    assert write(store, records) == NUM_VIEWS * tiny.NUM_TRAIN * 2
+    distill(tiny.network(), SoftLabelStore(store), records, tiny.settings())
+
+
 def test_a_student_of_another_seed_sees_the_views_that_were_stored(
     records: Records, store: Path
 ) -> None:

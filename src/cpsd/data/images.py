@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cpsd.errors import DataError
@@ -30,11 +29,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# A JPEG is decoded at a half, quarter or eighth of its size only where that is still this many
-# times the size wanted: the antialiasing resize then has as much to average as it needs, and the
-# pixels differ by a level or two from those of the whole picture.
-_DRAFT_MARGIN = 2
-
 _WHITE = (255, 255, 255)
 _SIXTEEN_BITS = 65535
 
@@ -54,27 +48,33 @@ class TruncatedPictureError(PictureError):
     """The file ends before the picture does."""
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, *, least: int | None = None) -> Image.Image:
     """Return the picture of a file, upright and in RGB; transparent parts on white.
 
-    Raises:
-        PictureError: the file is not there, is no picture, ends too early or is damaged.
-    """
-    return _read(Path(path), None)
-
-
-def read_pixels(path: str | Path, size: int) -> NDArray[np.uint8]:
-    """Return the pixels ``(size, size, 3)`` of a file, squashed to the square.
-
-    Bilinear with antialiasing. A JPEG much larger than ``size`` is scaled while it is decoded.
+    Args:
+        path: the file.
+        least: a JPEG may come at a half, a quarter or an eighth of its size, scaled while it is
+            decoded, as long as both sides have this many pixels. None: as large as it is.
 
     Raises:
         PictureError: the file is not there, is no picture, ends too early or is damaged.
     """
-    image = _read(Path(path), size)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.array(image, dtype=np.uint8)
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            if least is not None:
+                image.draft(None, (least, least))
+            image.load()
+            # After loading: a PNG may say it at its end, and a TIFF is turned while it loads.
+            orientation = image.getexif().get(_ORIENTATION)
+            upright = _to_rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders meet damaged files with errors of every kind, from struct's to zlib's.
+        raise _fault(path, error) from error
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return upright if turn is None else upright.transpose(turn)
 
 
 def content_hash(path: str | Path) -> str:
@@ -90,24 +90,6 @@ def content_hash(path: str | Path) -> str:
     digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
-
-
-def _read(path: Path, size: int | None) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            if size is not None:
-                image.draft(None, (_DRAFT_MARGIN * size, _DRAFT_MARGIN * size))
-            image.load()
-            # After loading: a PNG may say it at its end, and a TIFF is turned while it loads.
-            orientation = image.getexif().get(_ORIENTATION)
-            upright = _to_rgb(image)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Decoders meet damaged files with errors of every kind, from struct's to zlib's.
-        raise _fault(path, error) from error
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return upright if turn is None else upright.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

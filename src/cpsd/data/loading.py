@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cpsd.config import ImageConfig
-from cpsd.data.images import read_pixels
+from cpsd.data.pixels import Pixels, read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view
 from cpsd.errors import DataError
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """Pictures, what is known of them, and who they are."""
 
     images: Tensor
-    """``(B, 3, S, S)`` uint8."""
+    """``(B, 3, S, S)`` uint8, channels last in memory."""
     targets: Tensor
     """``(B, C)`` int8; 1 present, 0 absent, -1 unknown."""
     rows: Tensor
@@ -63,13 +63,7 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         Raises:
             DataError: the picture cannot be read.
         """
-        row, view_index = key
-        try:
-            pixels = read_pixels(self.records.image_path(row), self.config.size)
-        except DataError as error:
-            raise DataError(f"{self.records.origins[row]}: {error}") from error
-        image = view(pixels, view_index, seed=self.seed, image_index=row, config=self.config)
-        return image, row
+        return torch.from_numpy(np.array(self._view(key))).permute(2, 0, 1), key[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | DataError:
         """Return the batch of ``keys``, or what is wrong with the first that cannot be read.
@@ -77,12 +71,25 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         Returned, not raised: torch would hand on an exception of a worker with the worker's whole
         traceback as its message. ``PictureLoader`` raises it.
         """
+        size = self.config.size
+        images_BHWC = torch.empty((len(keys), size, size, 3), dtype=torch.uint8)
+        places = images_BHWC.numpy()
         try:
-            images, rows = zip(*(self[key] for key in keys), strict=True)
+            for i, key in enumerate(keys):
+                places[i] = self._view(key)
         except DataError as error:
             return error
-        rows_B = torch.tensor(rows)
-        return Batch(torch.stack(images), self._targets[rows_B], rows_B)
+        rows_B = torch.tensor([row for row, _ in keys])
+        return Batch(images_BHWC.permute(0, 3, 1, 2), self._targets[rows_B], rows_B)
+
+    def _view(self, key: Key) -> Pixels:
+        """Return a view ``(S, S, 3)``, to be copied: it may be another's memory."""
+        row, view_index = key
+        try:
+            pixels = read_pixels(self.records.image_path(row), self.config.size)
+        except DataError as error:
+            raise DataError(f"{self.records.origins[row]}: {error}") from error
+        return view(pixels, view_index, seed=self.seed, image_index=row, config=self.config)
 
 
 class PictureLoader(DataLoader[Any]):

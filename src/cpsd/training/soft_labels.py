@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cpsd.config import ImageConfig, MachineConfig
 from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
+from cpsd.data.views import VIEWS_VERSION
 from cpsd.errors import DataError, ModelError
 from cpsd.files import write_json, written_whole
 from cpsd.memory import plain_inference_memory
@@ -101,6 +102,7 @@ class SoftLabelStore:
         self.labels: tuple[str, ...] = tuple(manifest["labels"])
         self.seed: int | None = manifest["seed"]
         self._image: dict[str, Any] = manifest["image"]
+        self._views_version: int = manifest.get("views_version", 1)
         self._pictures: str = manifest["pictures"]
         self._chunk_size: int = manifest["chunk_size"]
         self._rows: NDArray[np.int64] = np.load(
@@ -144,6 +146,11 @@ class SoftLabelStore:
                     f"{self._image.get(key)}, but the student would see {wanted}; train with the "
                     f"same, or {_ANEW}."
                 )
+        if self._views_version != VIEWS_VERSION:
+            raise DataError(
+                f"The soft labels in {self.folder} are of views as another release of cpsd makes "
+                f"them of the same pictures; {_ANEW}."
+            )
         missing = rows[self._positions_of(rows) < 0]
         if len(missing):
             raise DataError(
@@ -241,6 +248,7 @@ def write_soft_labels(
         "labels": list(records.labels),
         "strategies": list(ensembles),
         "image": asdict(image),
+        "views_version": VIEWS_VERSION,
         "num_views": num_views,
         "num_images": len(rows),
         "pictures": names_digest(records, rows),

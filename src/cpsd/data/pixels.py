@@ -1,0 +1,48 @@
+"""Pixels at training size: what decoding makes of a picture's file, squashed to the square."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from cpsd.data.images import read_image
+
+Pixels = NDArray[np.uint8]
+"""``(H, W, 3)``; at training size ``(S, S, 3)``."""
+
+# A JPEG is decoded at a half, quarter or eighth of its size only where that is still this many
+# times the size wanted: the antialiasing resize then has as much to average as it needs, and the
+# pixels differ by a level or two from those of the whole picture.
+_DRAFT_MARGIN = 2
+
+
+def read_pixels(path: str | Path, size: int) -> Pixels:
+    """Return the pixels ``(size, size, 3)`` of a file, squashed to the square.
+
+    A JPEG much larger than ``size`` is scaled while it is decoded.
+
+    Raises:
+        PictureError: the file is not there, is no picture, ends too early or is damaged.
+    """
+    return squashed(np.array(read_image(path, least=_DRAFT_MARGIN * size)), size)
+
+
+def squashed(pixels: Pixels, size: int) -> Pixels:
+    """Return ``pixels`` with both sides ``size`` long: bilinear with antialiasing.
+
+    By torch, which takes a quarter of Pillow's time on a processor with AVX2. One value in five
+    hundred differs from Pillow's, by one level.
+
+    Example:
+        >>> squashed(np.full((2, 3, 3), 7, dtype=np.uint8), 1).tolist()
+        [[[7, 7, 7]]]
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    # A copy only where torch would refuse: a memory map, a mirrored picture.
+    pixels = np.require(pixels, requirements=["C", "W"])
+    images_BCHW = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    resized_BCHW = interpolate(images_BCHW, size=(size, size), mode="bilinear", antialias=True)
+    return resized_BCHW.permute(0, 2, 3, 1)[0].numpy()
