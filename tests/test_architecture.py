@@ -49,6 +49,7 @@ LAYERS = (
     "arguments",
     "verbs",
     "cli",
+    "__main__",
 )
 """Modules and packages of cpsd, the lowest first: each imports earlier ones only."""
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}

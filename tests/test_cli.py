@@ -1,4 +1,4 @@
-"""How the command starts: without torch. How it ends: interrupted, unread, on a full disk."""
+"""How the command starts: as a module, without torch. How it ends: interrupted, unread, on a full disk."""
 
 import contextlib
 import os
@@ -131,6 +131,14 @@ def test_the_callers_handler_of_interrupts_is_left_alone(tmp_path: Path) -> None
     assert main(["run", str(tmp_path / "no.csv")]) == 2
     assert signal.getsignal(signal.SIGINT) is before
     assert sys.unraisablehook is hook
+
+
+def test_the_package_is_the_command_too(tmp_path: Path) -> None:
+    for arguments, code in ((["--help"], 0), (["run", str(tmp_path / "no.csv")], 2)):
+        command = [sys.executable, "-m", "cpsd", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == code
+        assert (result.stdout + result.stderr).startswith("cpsd: " if code else "usage: cpsd")
 
 
 FULL = Path("/dev/full")
