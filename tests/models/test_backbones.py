@@ -19,6 +19,16 @@ from cpsd.models.backbones import build_backbone
 from cpsd.models.classifier import build_classifier
 
 
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A hub at a port where nobody listens, and an empty cache; return its folder."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return cache
+
+
 def pictures(height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(2, 3, height, width, generator=generator)
@@ -163,15 +173,35 @@ def test_weights_that_are_neither_word_nor_file_are_refused() -> None:
         build_backbone("test_resnet", weights="imagenet")
 
 
-def test_no_network_names_the_local_file_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_no_network_names_the_local_file_option_at_once(
+    asked_for: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ModelError, match=r"'test_resnet'.*--model\.weights FILE") as raised:
+    settings = huggingface_hub.constants
+    monkeypatch.setattr(settings, "HF_HUB_OFFLINE", asked_for)
+    with pytest.raises(ModelError) as raised:
         build_backbone("test_resnet", weights="timm")
+    assert str(raised.value).startswith(
+        "timm could not get the weights of 'test_resnet': http://127.0.0.1:9 cannot be reached. "
+        "Give a local file with --model.weights FILE"
+    )
     assert raised.value.__cause__ is not None
+    # The hub's client says so whenever it tries a file again.
+    assert "Retry" not in caplog.text
+    assert asked_for == settings.HF_HUB_OFFLINE
+
+
+def test_weights_that_were_downloaded_before_need_no_network(no_network: Path) -> None:
+    source = timm.create_model("test_resnet")
+    folder = no_network / "models--timm--test_resnet.r160_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    save_file(source.state_dict(), folder / "snapshots" / ("0" * 40) / "model.safetensors")
+    backbone = build_backbone("test_resnet", weights="timm").eval()
+    with torch.no_grad():
+        expected = cast(Any, source.eval()).forward_features(pictures(64, 64))
+        torch.testing.assert_close(raw_features(backbone, pictures(64, 64)), expected)
 
 
 def test_a_model_without_pretrained_weights_is_refused() -> None:

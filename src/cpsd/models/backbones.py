@@ -5,10 +5,12 @@ import inspect
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import huggingface_hub
 import timm
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,9 @@ NO_WEIGHTS = "none"
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|^apple-amlr$|^seer-license$", re.IGNORECASE)
 """Licences that forbid commercial use, as timm names them: Creative Commons' marked NC, those that
 say it, and two that say it only in their text."""
+
+_PATIENCE = 10
+"""Seconds in which the hub has to answer."""
 
 
 class Backbone(nn.Module):
@@ -185,12 +190,15 @@ def _create_pretrained(name: str, *, non_commercial: bool) -> nn.Module:
             f"The licence of timm's weights of '{name}' is {licence}, which forbids commercial "
             "use. If yours is not commercial, say so with --model.non_commercial_weights true."
         )
-    try:
-        network = _create(name, pretrained=True)
-    # The download goes through timm, huggingface_hub and an HTTP client, whose errors have no
-    # common root; whatever it was is kept as the cause.
-    except Exception as error:
-        raise ModelError(f"timm could not get the weights of '{name}'. {remedy}") from error
+    with _reachable_hub_or_cache() as reason:
+        try:
+            network = _create(name, pretrained=True)
+        # The download goes through timm, huggingface_hub and an HTTP client, whose errors have no
+        # common root; whatever it was is kept as the cause.
+        except Exception as error:
+            raise ModelError(
+                f"timm could not get the weights of '{name}'{reason}. {remedy}"
+            ) from error
     settings = cast(Any, network).pretrained_cfg
     logger.info(
         "weights of %s.%s from timm, licence: %s",
@@ -199,6 +207,27 @@ def _create_pretrained(name: str, *, non_commercial: bool) -> nn.Module:
         licence,
     )
     return network
+
+
+@contextmanager
+def _reachable_hub_or_cache() -> Iterator[str]:
+    """Let the hub answer from its cache alone in the block if it cannot be reached.
+
+    Its client would try each file six times, and print every one, before it gave up. Yields the end
+    of a sentence that says so, nothing where the hub can be reached.
+    """
+    settings = huggingface_hub.constants
+    try:
+        huggingface_hub.get_session().head(settings.ENDPOINT, timeout=_PATIENCE)
+    # The client's errors are another library's from one version to the next.
+    except Exception:
+        before, settings.HF_HUB_OFFLINE = settings.HF_HUB_OFFLINE, True
+        try:
+            yield f": {settings.ENDPOINT} cannot be reached"
+        finally:
+            settings.HF_HUB_OFFLINE = before
+    else:
+        yield ""
 
 
 @functools.cache
