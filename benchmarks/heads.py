@@ -6,8 +6,8 @@ Two Markdown tables. The first has a row for each head on each backbone (ResNet,
 Swin by default, weights at random, heads narrow): whether the forward pass gives finite logits,
 whether every parameter gets a gradient, whether it makes a sub-task teacher of one label, whether a
 saved model comes back with the same logits, and whether ``torch.export`` takes it with any number
-of pictures (tried with one and with five). The second counts the learned parameters of the
-networks that CPSD published, with the heads' own widths.
+of pictures (tried with one and with five). The second counts the learned parameters of every head
+as its publication has it, and of the networks that CPSD published.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from cpsd.model_config import (
 )
 from cpsd.models.card import ModelCard
 from cpsd.models.classifier import Classifier, build_classifier
+from cpsd.models.heads import HEADS
 from cpsd.models.known_labels import takes_known_labels
 from cpsd.models.label_information import LabelInformation
 from cpsd.models.store import load_model, save_model
@@ -51,7 +52,7 @@ NARROW = ModelConfig(
     gcn=GCNConfig(hidden=32),
     ctran=CTranConfig(width=32, heads=2, feedforward=32),
 )
-PUBLISHED = {
+NETWORKS = {
     "ResNet-101": (ModelConfig(backbone="resnet101"), 42_664_080),
     "ResNet101+TF": (ModelConfig(backbone="resnet101", head="transformer"), 101_552_193),
     "Q2L-R101": (ModelConfig(backbone="resnet101", head="query"), 198_103_184),
@@ -59,6 +60,57 @@ PUBLISHED = {
     "ResNeXt-50 SWSL": (ModelConfig(backbone="resnext50_32x4d"), 23_143_824),
 }
 """Networks of 80 labels, and the learned parameters of the checkpoints that CPSD published."""
+
+
+def linear(inputs: int, outputs: int) -> int:
+    """Return the parameters of a linear layer with bias."""
+    return inputs * outputs + outputs
+
+
+def transformer_layer(width: int, feedforward: int) -> int:
+    """Return the parameters of attention, a feed-forward network and a layer norm for each."""
+    attention = 4 * linear(width, width)
+    return attention + linear(width, feedforward) + linear(feedforward, width) + 2 * 2 * width
+
+
+HEADS_AS_PUBLISHED: dict[HeadName, tuple[int, str]] = {
+    "linear": (linear(2048, 80), "last layer of torchvision's ResNet-101"),
+    "transformer": (
+        linear(2048, 1024)
+        + linear(300, 1024)
+        # Projections to 4 heads of 1024 without biases, pre-norm as ViT has it.
+        + 3 * (3 * 1024 * 4096 + linear(4096, 1024) + 2 * linear(1024, 1024) + 2 * 2 * 1024)
+        + linear(1024, 1),
+        "CPSD's checkpoint; embeddings given",
+    ),
+    "query": (
+        linear(2048, 2048)  # the projection of image tokens
+        + 80 * 2048  # queries
+        + 3 * transformer_layer(2048, 8192)
+        + 2 * 2048  # the norm after the decoder
+        + 80 * (2048 + 1),
+        "CPSD's checkpoint of Q2L-R101",
+    ),
+    "ml-decoder": (
+        linear(2048, 768)
+        + transformer_layer(768, 2048)
+        + 2 * 768  # the norm where others have self-attention
+        + 80 * (768 + 1),
+        "authors' code, fixed queries",
+    ),
+    "csra": (2048 * 80, "section 3, 1 attention head"),
+    "gcn": (300 * 1024 + 1024 * 2048, "section 4.1; embeddings given"),
+    "ctran": (
+        80 * 2048  # label embeddings
+        + 2 * 2048  # states: present and absent; that of unknown labels stays zero
+        + 2 * 2048  # the norm before the encoder
+        + 3 * transformer_layer(2048, 2048)
+        + linear(2048, 80),
+        "section 3 and authors' code",
+    ),
+}
+"""Learned parameters of each head for 80 labels and 2048 channels, from the layers that its
+publication names, and where it names them."""
 
 Check = Callable[[ModelConfig, int], object]
 
@@ -169,18 +221,28 @@ def working_table(backbones: list[str], size: int) -> Iterator[str]:
 
 def parameter_table() -> Iterator[str]:
     """Yield the lines of the table of learned parameters, counted without memory for them."""
-    yield "| network, 80 labels | ours | published | difference |"
-    yield "|---|--:|--:|--:|"
+    yield "| 80 labels | ours | published | difference | published where |"
+    yield "|---|--:|--:|--:|---|"
     labels = LabelSpace(tuple(f"label {number}" for number in range(80)))
-    for name, (config, published) in PUBLISHED.items():
+    graph = LabelGraph.from_targets(np.zeros((1, 80), dtype=np.int8), labels)
+    learned = LabelInformation(labels, graph)
+    given = LabelInformation(labels, graph, np.zeros((80, 300), dtype=np.float32))
+    for head, (published, where) in HEADS_AS_PUBLISHED.items():
         with torch.device("meta"):
-            model: nn.Module = build_classifier(labels, replace(config, weights="none"))
-        # The published ResNet101+TF is handed its label embeddings; ours learns them by default.
-        own = {key: p for key, p in model.named_parameters() if p.requires_grad}
-        if config.head == "transformer":
-            own = {key: p for key, p in own.items() if "label_embeddings" not in key}
-        count = sum(p.numel() for p in own.values())
-        yield f"| {name} | {count:,} | {published:,} | {count - published:+,} |"
+            # Published with word vectors, which nobody learns; the other heads learn theirs.
+            information = given if head in ("transformer", "gcn") else learned
+            module = HEADS[head](2048, information, ModelConfig(head=head))
+        yield _parameter_row(f"head `{head}`", module, published, where)
+    for name, (config, published) in NETWORKS.items():
+        with torch.device("meta"):
+            information = given if config.head == "transformer" else learned
+            model = build_classifier(labels, replace(config, weights="none"), information)
+        yield _parameter_row(name, model, published, "CPSD's checkpoint")
+
+
+def _parameter_row(name: str, module: nn.Module, published: int, where: str) -> str:
+    count = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return f"| {name} | {count:,} | {published:,} | {count - published:+,} | {where} |"
 
 
 def main() -> None:
