@@ -113,6 +113,16 @@ def test_other_lines_may_be_anything(tmp_path: Path) -> None:
     assert read_label_embeddings(path, named("cat", "dog"), width=2).tolist() == [[3, 4], [5, 6]]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_entries_of_several_words_are_none_of_their_first_word(first: bool, tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    lines = ["on 1 2", "on name@domain.com 3 4", "cat . name . 7 8", "cat 5 6"]
+    path.write_text("\n".join(lines if first else reversed(lines)))
+    assert read_label_embeddings(path, named("on", "cat"), width=2).tolist() == [[1, 2], [5, 6]]
+    with pytest.raises(ModelError, match=r"'cat' has 2 numbers, model\.label_embedding_width is 1"):
+        read_label_embeddings(path, named("cat"), width=1)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

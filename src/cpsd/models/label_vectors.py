@@ -106,7 +106,9 @@ def _read_words(path: Path, wanted: set[str], width: int) -> dict[str, NDArray[n
                 word, *numbers = line.rstrip().split(" ")
                 # word2vec's text format begins with how many words and numbers there are.
                 is_header = number == 1 and len(numbers) == 1 and (word + numbers[0]).isdecimal()
-                if word not in wanted or is_header:
+                # GloVe's largest file has entries such as 'on name@domain.com' beside 'on'.
+                has_spaces = not all(map(_is_number, numbers[:-width]))
+                if word not in wanted or is_header or has_spaces:
                     continue
                 if len(numbers) != width:
                     raise ModelError(
@@ -122,6 +124,14 @@ def _read_words(path: Path, wanted: set[str], width: int) -> dict[str, NDArray[n
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
     return vectors
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _vocabulary(path: Path) -> set[str]:
