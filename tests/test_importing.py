@@ -291,7 +291,7 @@ def test_code_in_a_checkpoint_or_in_label_embeddings_is_not_run(
     (tmp_path / "vectors.pkl").write_bytes(pickle.dumps([EMBEDDINGS, hostile]))
     with pytest.raises(ModelError, match=r"vectors\.pkl holds .* never loaded"):
         import_checkpoint(
-            tmp_path / "a.ckpt",
+            linear_checkpoint(tmp_path / "b.ckpt"),
             tmp_path / "m",
             architecture="resnet101-tf",
             labels=label_file,

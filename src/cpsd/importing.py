@@ -86,6 +86,7 @@ def import_checkpoint(
     if (out / CARD_FILE).exists():
         raise ModelError(f"There is a model in {out} already; name another folder with --out.")
     image = ImageConfig(size=image_size)
+    state = read_weights(path)
     every_label = read_label_list(labels)
     assert every_label is not None, "a file was named"
     own_labels, part_card = every_label, None
@@ -95,8 +96,7 @@ def import_checkpoint(
         part_card = PartCard(partition.strategy, part.index, partition.hash)
     network, model = _network(architecture, every_label, own_labels, label_embeddings)
     origin = str(path)
-    state = convert(read_weights(path), architecture, network, origin=origin)
-    load_weights(network, state, origin=origin)
+    load_weights(network, convert(state, architecture, network, origin=origin), origin=origin)
     card = ModelCard(
         labels=own_labels.names,
         model=model,
