@@ -1,4 +1,4 @@
-"""How the command starts: as a module, without torch. How it ends: interrupted, unread, on a full disk."""
+"""How the command starts: as a module, without torch; how it ends: interrupted, on a full disk."""
 
 import contextlib
 import os
