@@ -12,6 +12,7 @@ LAYERS = (
     "seeds",
     "memory",
     "strategies",
+    "machine_config",
     "model_config",
     "config",
     "config_yaml",

@@ -8,7 +8,6 @@ from cpsd.arguments import parse, run_config
 from cpsd.config import (
     DataConfig,
     DistillationConfig,
-    MachineConfig,
     PartitionConfig,
     RunConfig,
     TeachersConfig,
@@ -16,6 +15,7 @@ from cpsd.config import (
 )
 from cpsd.config_yaml import as_yaml
 from cpsd.errors import ConfigError
+from cpsd.machine_config import MachineConfig
 from cpsd.model_config import ModelConfig
 from cpsd.parsers import recipe_names
 

@@ -7,6 +7,7 @@ import pytest
 from cpsd import config
 from cpsd.config import RunConfig
 from cpsd.errors import ConfigError
+from cpsd.machine_config import MachineConfig
 
 SECTIONS: dict[str, type] = {
     "data": config.DataConfig,
@@ -18,7 +19,7 @@ SECTIONS: dict[str, type] = {
     "teachers": config.TeachersConfig,
     "student": config.StudentConfig,
     "evaluation": config.EvaluationConfig,
-    "machine": config.MachineConfig,
+    "machine": MachineConfig,
 }
 NAN = math.nan
 
@@ -60,6 +61,7 @@ NAN = math.nan
         ("evaluation.top_k", [0], [1]),
         ("machine.workers", [-1], [0]),
         ("machine.inference_batch_size", [0], [1]),
+        ("machine.picture_memory", [-0.1, 1.0], [0.0, 0.99]),
     ],
 )
 def test_a_bad_value_is_refused_by_its_key(key: str, bad: list[Any], good: list[Any]) -> None:

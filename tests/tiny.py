@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cpsd.config import ImageConfig, MachineConfig, RunConfig, TrainingConfig
+from cpsd.config import ImageConfig, RunConfig, TrainingConfig
 from cpsd.data.records import Records
 from cpsd.labels import LabelSpace
+from cpsd.machine_config import MachineConfig
 from cpsd.models.classifier import make_seeded
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.partition import LabelPartition

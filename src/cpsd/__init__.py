@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cpsd.config import EvaluationConfig as EvaluationConfig
     from cpsd.config import ImageConfig as ImageConfig
     from cpsd.config import LossConfig as LossConfig
-    from cpsd.config import MachineConfig as MachineConfig
     from cpsd.config import RunConfig as RunConfig
     from cpsd.config import TrainingConfig as TrainingConfig
     from cpsd.data.records import Records as Records
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from cpsd.evaluation.metrics import Metrics as Metrics
     from cpsd.graph import LabelGraph as LabelGraph
     from cpsd.labels import LabelSpace as LabelSpace
+    from cpsd.machine_config import MachineConfig as MachineConfig
     from cpsd.method import distill as distill
     from cpsd.method import evaluate as evaluate
     from cpsd.method import fit as fit
@@ -48,7 +48,7 @@ _HOME = {
     "LabelPartition": "cpsd.partition",
     "LabelSpace": "cpsd.labels",
     "LossConfig": "cpsd.config",
-    "MachineConfig": "cpsd.config",
+    "MachineConfig": "cpsd.machine_config",
     "Metrics": "cpsd.evaluation.metrics",
     "ModelConfig": "cpsd.model_config",
     "Records": "cpsd.data.records",

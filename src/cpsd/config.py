@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cpsd.errors import ConfigError
+from cpsd.machine_config import MachineConfig
 from cpsd.model_config import ModelConfig
 from cpsd.strategies import CUTS, strategy_fault
 
@@ -295,28 +296,6 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         _require(0 < self.threshold < 1, "evaluation.threshold", self.threshold, "between 0 and 1")
         _require(self.top_k >= 1, "evaluation.top_k", self.top_k, "at least 1")
-
-
-@dataclass(frozen=True)
-class MachineConfig:
-    """What the run may use of the machine; changes no result beyond rounding."""
-
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """What computes; 'auto' takes a GPU where there is one."""
-    workers: int = 1
-    """Processes that load pictures."""
-    threads: int | None = None
-    """Threads that compute on a CPU; by default torch's choice, one a core. Fewer can be faster
-    where the network is tiny and loading takes as long as computing."""
-    inference_batch_size: int = 128
-    """Pictures in a batch where nothing is learned."""
-
-    def __post_init__(self) -> None:
-        _require(self.workers >= 0, "machine.workers", self.workers, "at least 0")
-        enough = self.threads is None or self.threads >= 1
-        _require(enough, "machine.threads", self.threads, "at least 1")
-        size = self.inference_batch_size
-        _require(size >= 1, "machine.inference_batch_size", size, "at least 1")
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def predict(
     predictor: nn.Module, records: Records, rows: NDArray[np.intp], config: RunConfig
 ) -> NDArray[np.float32]:
     """Return the logits (len(rows), C) of the pictures ``rows``, in their order."""
+    device = device_of(config)
     loader = inference_loader(
         records,
         plain(rows),
@@ -149,9 +150,11 @@ def predict(
         batch_size=config.machine.inference_batch_size,
         seed=config.seed,
         workers=config.machine.workers,
+        memory_share=config.machine.picture_memory,
+        pin_memory=device.type == "cuda",
     )
     with computing_threads(config):
-        return collect([predict_logits(predictor, loader, device=device_of(config))], rows)
+        return collect([predict_logits(predictor, loader, device=device)], rows)
 
 
 def evaluate(
@@ -259,6 +262,8 @@ def _fit(
         view_seed=None if soft_labels is None else soft_labels.seed,
         num_views=None if soft_labels is None else soft_labels.num_views,
         workers=config.machine.workers,
+        memory_share=config.machine.picture_memory,
+        pin_memory=device.type == "cuda",
     )
     validation = inference_loader(
         records,
@@ -267,6 +272,8 @@ def _fit(
         batch_size=config.machine.inference_batch_size,
         seed=config.seed,
         workers=config.machine.workers,
+        memory_share=config.machine.picture_memory,
+        pin_memory=device.type == "cuda",
     )
     objective = build_objective(
         config.loss,

@@ -7,7 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from cpsd.config import DataConfig, MachineConfig, RunConfig
+from cpsd.config import DataConfig, RunConfig
+from cpsd.machine_config import MachineConfig
 from cpsd.strategies import CUTS
 
 RUN_VERBS = {

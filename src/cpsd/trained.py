@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from torch import nn
 
-from cpsd.config import EvaluationConfig, ImageConfig, MachineConfig, RunConfig
+from cpsd.config import EvaluationConfig, ImageConfig, RunConfig
 from cpsd.data.images import find_pictures, read_image
 from cpsd.data.records import UNASSIGNED, Records
 from cpsd.errors import DataError, ModelError, RunError, did_you_mean
@@ -20,6 +20,7 @@ from cpsd.evaluation.thresholds import Thresholds
 from cpsd.files import read_json
 from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.losses.objective import strategy_shares
+from cpsd.machine_config import MachineConfig
 from cpsd.models.card import CARD_FILE, ModelCard, PartCard, read_card
 from cpsd.models.classifier import MakeModel
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble

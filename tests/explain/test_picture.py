@@ -6,7 +6,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cpsd.config import MachineConfig
 from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
@@ -16,6 +15,7 @@ from cpsd.explain.maps import record_maps
 from cpsd.explain.overlay import fitted, overlay
 from cpsd.explain.panel import PanelColumn, PanelLayout, PanelRow, panel_layout
 from cpsd.explain.picture import explain_picture, heading
+from cpsd.machine_config import MachineConfig
 from cpsd.run_predictions import predictions_file
 from cpsd.trained import load_trained, pictures_as_records
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from cpsd.config import MachineConfig
 from cpsd.data.loading import EpochSampler, PictureDataset, training_loader
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import DataError, ModelError, RunError
 from cpsd.labels import LabelSpace
+from cpsd.machine_config import MachineConfig
 from cpsd.method import distill
 from cpsd.training.soft_labels import (
     LiveSoftLabels,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cpsd.config import ImageConfig
+from cpsd.data.kept_pixels import kept_pixels
 from cpsd.data.pixels import Pixels, read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view
@@ -46,12 +47,16 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         records: the data set.
         config: size and augmentation of the views.
         seed: the run's seed, of the views.
+        memory_share: most of the machine's memory for decoded pictures; see ``kept_pixels``.
     """
 
-    def __init__(self, records: Records, config: ImageConfig, *, seed: int) -> None:
+    def __init__(
+        self, records: Records, config: ImageConfig, *, seed: int, memory_share: float = 0.0
+    ) -> None:
         self.records = records
         self.config = config
         self.seed = seed
+        self._kept = kept_pixels(records, config.size, memory_share=memory_share)
         self._targets = torch.tensor(records.targets)
 
     def __len__(self) -> int:
@@ -85,11 +90,25 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
     def _view(self, key: Key) -> Pixels:
         """Return a view ``(S, S, 3)``, to be copied: it may be another's memory."""
         row, view_index = key
+        pixels = self._pixels(row)
+        return view(pixels, view_index, seed=self.seed, image_index=row, config=self.config)
+
+    def _pixels(self, row: int) -> Pixels:
+        """Return the pixels ``(S, S, 3)`` of a picture, not to be written to."""
+        kept = None if self._kept is None else self._kept.get(row)
+        if kept is not None:
+            return kept
         try:
             pixels = read_pixels(self.records.image_path(row), self.config.size)
         except DataError as error:
             raise DataError(f"{self.records.origins[row]}: {error}") from error
-        return view(pixels, view_index, seed=self.seed, image_index=row, config=self.config)
+        if self._kept is not None:
+            self._kept.keep(row, pixels)
+        return pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the kept pixels behind: only a forked process shares them."""
+        return {**self.__dict__, "_kept": None}
 
 
 class PictureLoader(DataLoader[Any]):
@@ -166,6 +185,8 @@ def training_loader(
     view_seed: int | None = None,
     num_views: int | None,
     workers: int,
+    memory_share: float = 0.0,
+    pin_memory: bool = False,
 ) -> PictureLoader:
     """Return the loader of ``rows`` for training, in the order and views of ``EpochSampler``.
 
@@ -182,13 +203,22 @@ def training_loader(
         view_seed: another seed of the views, where soft labels are stored for those.
         num_views: see ``EpochSampler``.
         workers: processes that load; 0 loads in this one.
+        memory_share: most of the machine's memory for decoded pictures.
+        pin_memory: put batches into page-locked memory, from where a GPU fetches them while it
+            computes.
     """
     single_left = len(rows) % batch_size == 1 and 1 < batch_size < len(rows)
     return PictureLoader(
-        PictureDataset(records, config, seed=seed if view_seed is None else view_seed),
+        PictureDataset(
+            records,
+            config,
+            seed=seed if view_seed is None else view_seed,
+            memory_share=memory_share,
+        ),
         batch_size=batch_size,
         sampler=EpochSampler(rows, seed=seed, num_views=num_views),
         drop_last=single_left,
+        pin_memory=pin_memory,
         **_worker_settings(workers),
     )
 
@@ -211,6 +241,8 @@ def inference_loader(
     batch_size: int,
     seed: int,
     workers: int,
+    memory_share: float = 0.0,
+    pin_memory: bool = False,
 ) -> PictureLoader:
     """Return the loader of the pictures and views ``keys``, in their order.
 
@@ -221,11 +253,15 @@ def inference_loader(
         batch_size: pictures in a batch.
         seed: the run's seed, of the views.
         workers: processes that load; 0 loads in this one.
+        memory_share: most of the machine's memory for decoded pictures.
+        pin_memory: put batches into page-locked memory, from where a GPU fetches them while it
+            computes.
     """
     return PictureLoader(
-        PictureDataset(records, config, seed=seed),
+        PictureDataset(records, config, seed=seed, memory_share=memory_share),
         batch_size=batch_size,
         sampler=keys,
+        pin_memory=pin_memory,
         **_worker_settings(workers),
     )
 

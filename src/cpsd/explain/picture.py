@@ -11,7 +11,6 @@ import yaml
 from numpy.typing import NDArray
 from torch import nn
 
-from cpsd.config import MachineConfig
 from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
@@ -22,6 +21,7 @@ from cpsd.explain.maps import METHOD_NAMES, Method, explanation_method, record_m
 from cpsd.explain.panel import PanelColumn, PanelRow, draw_panel
 from cpsd.files import written_whole
 from cpsd.labels import UNKNOWN, LabelSpace
+from cpsd.machine_config import MachineConfig
 from cpsd.method import predict
 from cpsd.models.card import CARD_FILE
 from cpsd.models.classifier import MakeModel

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpsd.config import ImageConfig, MachineConfig
+from cpsd.config import ImageConfig
 from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
 from cpsd.data.views import VIEWS_VERSION
 from cpsd.errors import DataError, ModelError
 from cpsd.files import write_json, written_whole
+from cpsd.machine_config import MachineConfig
 from cpsd.memory import plain_inference_memory
 from cpsd.models.trunk import one_pass
 from cpsd.training.members import scaled_pixels
@@ -274,6 +275,8 @@ def write_soft_labels(
             batch_size=machine.inference_batch_size,
             seed=seed,
             workers=machine.workers,
+            memory_share=machine.picture_memory,
+            pin_memory=device.type == "cuda",
         )
         logits = []
         for batch in loader:

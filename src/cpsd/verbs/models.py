@@ -86,7 +86,8 @@ def evaluate(arguments: Namespace) -> int:
     if len(rows) == 0:
         known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
         raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
-    logits_NC = method.predict(trained.predictor, records, rows, trained.config(arguments.machine))
+    machine = dataclasses.replace(arguments.machine, picture_memory=0.0)  # all are looked at once
+    logits_NC = method.predict(trained.predictor, records, rows, trained.config(machine))
     thresholds = {name: _threshold(arguments, trained.labels)}
     board = score(
         {name: logits_NC}, records.targets[rows], records.labels, settings, thresholds=thresholds
@@ -127,9 +128,9 @@ def predict(arguments: Namespace) -> int:
     if paths:
         records = pictures_as_records(paths, trained.labels)
         rows = np.arange(len(records))
-        logits_NC = method.predict(
-            trained.predictor, records, rows, trained.config(arguments.machine)
-        )
+        # Each picture is looked at once, so none is kept.
+        machine = dataclasses.replace(arguments.machine, picture_memory=0.0)
+        logits_NC = method.predict(trained.predictor, records, rows, trained.config(machine))
         probabilities_NC = expit(logits_NC / temperature_C)
         if arguments.format == "table":
             show_table(console, records, probabilities_NC, threshold)
