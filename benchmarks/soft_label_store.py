@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cpsd.config import ImageConfig
 from cpsd.files import write_json
 from cpsd.training.soft_label_files import MANIFEST, ROWS, chunk_name, sha256
-from cpsd.training.soft_labels import CHUNK_SIZE, SoftLabelStore
+from cpsd.training.soft_label_writing import CHUNK_SIZE
+from cpsd.training.soft_labels import SoftLabelStore
 
 BATCH = 64
 NUM_BATCHES = 300

@@ -28,7 +28,7 @@ from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.run_predictions import PREDICTIONS, predictions_folder
 from cpsd.scoring_work import ScoringWork
 from cpsd.trained import TEMPERATURES_FILE, THRESHOLDS_FILE
-from cpsd.training.soft_labels import Progress, uncounted
+from cpsd.training.soft_label_writing import Progress, uncounted
 from cpsd.training_work import TrainingWork, num_stored_views
 
 LABEL_GRAPH = "label-graph"
@@ -165,9 +165,12 @@ class Pipeline:
 
     def _soft_labels(self, teachers: Sequence[Stage]) -> Stage:
         made_by = [stage.fingerprint for stage in teachers]
+        precision = self.config.training.precision
+        # Given teachers do not depend on it. Of full precision, fingerprints say nothing.
+        mixed = () if precision == "32" else (precision,)
         return Stage(
             SOFT_LABELS,
-            fingerprint(SOFT_LABELS, made_by, num_stored_views(self.config)),
+            fingerprint(SOFT_LABELS, made_by, num_stored_views(self.config), *mixed),
             ("soft_labels",),
             self._training.soft_labels,
             needs=tuple(stage.name for stage in teachers),

@@ -24,7 +24,8 @@ from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
 from cpsd.strategies import shuffled_cut
 from cpsd.trained import save_trained
-from cpsd.training.soft_labels import Progress, SoftLabelStore, uncounted, write_soft_labels
+from cpsd.training.soft_label_writing import Progress, uncounted, write_soft_labels
+from cpsd.training.soft_labels import SoftLabelStore
 
 
 class TrainingWork:
@@ -162,6 +163,7 @@ class TrainingWork:
                 seed=teacher_config(self.config).seed,
                 machine=self.config.machine,
                 device=method.device_of(self.config),
+                precision=self.config.training.precision,
                 progress=progress,
             )
         # All of it, whatever an earlier attempt has done of it.

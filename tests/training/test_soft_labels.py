@@ -16,12 +16,8 @@ from cpsd.errors import DataError, ModelError, RunError
 from cpsd.labels import LabelSpace
 from cpsd.machine_config import MachineConfig
 from cpsd.method import distill
-from cpsd.training.soft_labels import (
-    LiveSoftLabels,
-    Progress,
-    SoftLabelStore,
-    write_soft_labels,
-)
+from cpsd.training.soft_label_writing import Progress, write_soft_labels
+from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore
 
 CONFIG = tiny.settings()
 NUM_VIEWS = 2
@@ -35,6 +31,7 @@ def write(
     *,
     workers: int = 0,
     seed: int = CONFIG.seed,
+    precision: str = "32",
     progress: Progress = lambda done, total: None,
 ) -> int:
     return write_soft_labels(
@@ -47,6 +44,7 @@ def write(
         seed=seed,
         machine=MachineConfig(accelerator="cpu", workers=workers, inference_batch_size=5),
         device=torch.device("cpu"),
+        precision=precision,
         chunk_size=7,
         progress=progress,
     )
@@ -97,6 +95,23 @@ def test_stored_soft_labels_are_the_live_ones(
     # The same bytes whatever the number of workers.
     for chunk in store.glob("0*.npy"):
         assert (tmp_path / "again" / chunk.name).read_bytes() == chunk.read_bytes()
+
+
+def test_they_are_in_mixed_precision_too(records: Records, tmp_path: Path, store: Path) -> None:
+    write(tmp_path / "mixed", records, precision="bf16-mixed")
+    exact, mixed = SoftLabelStore(store), SoftLabelStore(tmp_path / "mixed")
+    live = LiveSoftLabels(tiny.teachers(), len(tiny.LABELS))
+    rows = torch.from_numpy(records.indices(TRAIN))
+    pictures = PictureDataset(records, CONFIG.image, seed=CONFIG.seed)
+    images = torch.stack([pictures[row, 1][0] for row in rows.tolist()]).float() / 255
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = live(images, rows, view_index=1)
+    found = mixed(images, rows, view_index=1)
+    # bfloat16 has 8 significant bits, and the pictures go through three layers.
+    torch.testing.assert_close(found, expected, rtol=2**-6, atol=2**-6)
+    assert not torch.equal(found, exact(images, rows, view_index=1))
+    # Chunks of another arithmetic are not gone on with.
+    assert write(tmp_path / "mixed", records) == tiny.NUM_TRAIN * NUM_VIEWS * 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -170,8 +185,9 @@ def test_interrupted_writing_keeps_what_was_finished(records: Records, tmp_path:
             return logits
 
     # 14 pictures a chunk (7 in 2 views), 5 in a batch: the fifth batch is in the second chunk.
+    # Two calls before the first see what can be folded.
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path, records, {"co-occurrence": Interrupted(4)})
+        write(tmp_path, records, {"co-occurrence": Interrupted(2 + 4)})
     with pytest.raises(RunError, match=r"00001\.npy"):
         SoftLabelStore(tmp_path)
     assert write(tmp_path, records, {"co-occurrence": Interrupted(99)}) == (24 - 7) * NUM_VIEWS

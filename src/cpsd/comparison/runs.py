@@ -31,7 +31,7 @@ from cpsd.partition import read_partition
 from cpsd.pipeline import Pipeline
 from cpsd.run import Cost, RunDirectory, Stage, StageState
 from cpsd.run_predictions import PREDICTIONS
-from cpsd.training.soft_labels import Progress, uncounted
+from cpsd.training.soft_label_writing import Progress, uncounted
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from cpsd.memory import plain_inference_memory
 from cpsd.method import computing_threads, device_of
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.models.heads.place_attention import Attending, record_place_attention
-from cpsd.training.soft_labels import Progress
+from cpsd.training.soft_label_writing import Progress
 
 Maps = NDArray[np.float32]
 Method = Literal["grad-cam", "attention"]

@@ -16,7 +16,7 @@ from cpsd.errors import DataError
 from cpsd.explain.maps import METHOD_NAMES, explanation_method, record_maps
 from cpsd.explain.pointing import Pointing, score_pointing, summarize
 from cpsd.labels import PRESENT
-from cpsd.training.soft_labels import Progress
+from cpsd.training.soft_label_writing import Progress
 
 
 def point_on(

@@ -4,8 +4,7 @@ V views, N pictures, S strategies, C labels. Teachers are frozen and a view is a
 (picture, view index, seed), so the stored logits are the live ones, to float16 precision.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpsd.config import ImageConfig
-from cpsd.data.loading import inference_loader
 from cpsd.data.records import Records
 from cpsd.data.views import VIEWS_VERSION
 from cpsd.errors import DataError, ModelError
-from cpsd.files import write_json, written_whole
-from cpsd.machine_config import MachineConfig
-from cpsd.memory import plain_inference_memory
 from cpsd.models.trunk import one_pass
-from cpsd.training.members import scaled_pixels
 from cpsd.training.soft_label_files import (
-    MANIFEST,
     ROWS,
     checked,
     chunk_name,
     missing_or_damaged,
     names_digest,
     read_manifest,
-    sha256,
 )
 
-Progress = Callable[[int, int], None]
-"""Is told how many of how many pictures are done."""
-
-CHUNK_SIZE = 4096
 _ANEW = "write the soft labels anew"
 
 
@@ -61,23 +49,29 @@ class LiveSoftLabels:
         self.ensembles = {name: frozen(ensemble) for name, ensemble in ensembles.items()}
         self.strategies = tuple(ensembles)
         self._num_labels = num_labels
+        self._device: torch.device | None = None
 
     def __call__(self, images: Tensor, rows: Tensor, *, view_index: int) -> Tensor:
         """Return the teachers' logits (B, S, C) for ``images`` (B, 3, H, W) in [0, 1].
+
+        They are computed in the student's arithmetic (``training.precision``).
 
         Raises:
             ModelError: a teacher gives more or fewer logits than there are labels.
         """
         logits = []
-        with one_pass(), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with one_pass(), torch.no_grad():
             for strategy, ensemble in self.ensembles.items():
-                logits_BC = ensemble.to(images.device)(images).float()
+                if self._device != images.device:
+                    ensemble.to(images.device)
+                logits_BC = ensemble(images).float()
                 if logits_BC.shape != (len(images), self._num_labels):
                     raise ModelError(
                         f"The {strategy} teachers give logits of shape {tuple(logits_BC.shape)} "
                         f"where {(len(images), self._num_labels)} is needed."
                     )
                 logits.append(logits_BC)
+        self._device = images.device
         return torch.stack(logits, dim=1)
 
 
@@ -205,130 +199,14 @@ class SoftLabelStore:
         self._unread.discard(chunk)
 
 
-def write_soft_labels(
-    folder: Path,
-    ensembles: Mapping[str, nn.Module],
-    records: Records,
-    rows: Sequence[int],
-    *,
-    image: ImageConfig,
-    num_views: int,
-    seed: int,
-    machine: MachineConfig,
-    device: torch.device,
-    chunk_size: int = CHUNK_SIZE,
-    progress: Progress = lambda done, total: None,
-) -> int:
-    """Write the ensembles' logits for every view of every picture in ``rows``.
-
-    A file for each chunk of pictures, float16 (V, n, S, C); chunks that an interrupted call with
-    the same arguments has finished are kept (a folder belongs to one set of teachers). Returns the
-    number of pictures put through an ensemble.
-
-    Args:
-        folder: where to; made when it is not there.
-        ensembles: predictors over all labels of ``records``, by strategy.
-        records: the pictures.
-        rows: which of them.
-        image: how pictures become tensors and how views vary them.
-        num_views: views 0 to V - 1 are stored.
-        seed: of the views; the student sees the same.
-        machine: workers and batch size.
-        device: where the ensembles run.
-        chunk_size: pictures in a file.
-        progress: told after every batch; a picture counts once for each view.
-
-    Raises:
-        ModelError: a logit too large for float16, or not a number.
-        DataError: a picture cannot be read.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / ROWS) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.asarray(rows, dtype=np.int64))
-    settings = {
-        "labels": list(records.labels),
-        "strategies": list(ensembles),
-        "image": asdict(image),
-        "views_version": VIEWS_VERSION,
-        "num_views": num_views,
-        "num_images": len(rows),
-        "pictures": names_digest(records, rows),
-        "chunk_size": chunk_size,
-        "seed": seed,
-        "rows": sha256(folder / ROWS),
-    }
-    chunks = _finished_chunks(folder, settings)
-    num_forward = num_done = 0
-    frozen_ensembles = [frozen(ensemble).to(device) for ensemble in ensembles.values()]
-    for start in range(0, len(rows), chunk_size):
-        name = chunk_name(start, chunk_size)
-        path = folder / name
-        chunk_rows = rows[start : start + chunk_size]
-        keys = [(int(row), view) for view in range(num_views) for row in chunk_rows]
-        if name in chunks and path.exists() and sha256(path) == chunks[name]:
-            num_done += len(keys)
-            continue
-        loader = inference_loader(
-            records,
-            keys,
-            image,
-            batch_size=machine.inference_batch_size,
-            seed=seed,
-            workers=machine.workers,
-            memory_share=machine.picture_memory,
-            pin_memory=device.type == "cuda",
-        )
-        logits = []
-        for batch in loader:
-            with plain_inference_memory(len(batch.images)):
-                logits.append(_logits(frozen_ensembles, batch.images.to(device)))
-            num_done += len(logits[-1])
-            progress(num_done, num_views * len(rows))
-        shape = (num_views, len(chunk_rows), len(ensembles), len(records.labels))
-        with written_whole(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, np.concatenate(logits).reshape(shape))
-        num_forward += len(keys) * len(ensembles)
-        chunks[name] = sha256(path)
-        write_json(folder / MANIFEST, {**settings, "chunks": chunks})
-    return num_forward
-
-
-def uncounted(title: str) -> AbstractContextManager[Progress]:
-    """Return a progress that shows nothing."""
-    return nullcontext(lambda done, total: None)
-
-
 def frozen(predictor: nn.Module) -> nn.Module:
     """Return ``predictor`` in evaluation mode and without gradients."""
     return predictor.eval().requires_grad_(False)
 
 
-def _logits(ensembles: Sequence[nn.Module], images: Tensor) -> NDArray[np.float16]:
-    """Return the logits (B, S, C) in float16 of uint8 ``images``."""
-    with torch.inference_mode(), one_pass():
-        scaled = scaled_pixels(images)
-        stacked = torch.stack([ensemble(scaled).float() for ensemble in ensembles], dim=1)
-        logits_BSC = stacked.to(torch.float16).cpu().numpy()
-    if not np.isfinite(logits_BSC).all():
-        raise ModelError(
-            "A teacher's logit is not a number or beyond 65,504, the largest float16; such a "
-            "teacher has diverged. Lower training.learning_rate and train the teachers again."
-        )
-    return logits_BSC
-
-
 def _named(labels: Sequence[str]) -> str:
     more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
     return f"{', '.join(labels[:5])}{more}"
-
-
-def _finished_chunks(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 by name of the chunks that were made with the same settings."""
-    if not (folder / MANIFEST).exists():
-        return {}
-    manifest = read_manifest(folder)
-    chunks: dict[str, str] = manifest.pop("chunks")
-    return chunks if manifest == settings else {}
 
 
 def _inverse(rows: NDArray[np.int64]) -> NDArray[np.intp]:
