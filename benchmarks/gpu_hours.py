@@ -27,6 +27,7 @@ from cpsd.labels import LabelSpace
 from cpsd.method import student_config, teacher_config
 from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import build_classifier
+from cpsd.models.stage_shares import NUM_LABELS, stage_shares
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
@@ -91,21 +92,36 @@ def stage_flops(config: RunConfig, size: Size) -> dict[str, float]:
     train = size.train - drawn
     parts = config.partition.parts or 5
     num_teachers = parts * len(config.partition.strategies)
+    num_strategies = len(config.partition.strategies)
     model, side = config.model, config.image.size
     whole = forward_flops(model, side, size.labels)
-    teacher = forward_flops(model, side, round(size.labels / parts))
+    trunk = trunk_flops(model, side, config.teachers.shared_stages)
+    # What each teacher has of its own; the trunk computes once for all that look at a picture.
+    teacher = forward_flops(model, side, round(size.labels / parts)) - trunk
     # Validation asks the network as it is and its moving average.
     validated = validation * (2 if config.training.ema_decay > 0 else 1)
     student = student_config(config).training.epochs
     views = config.distillation.views or student
     an_epoch = STEP * train + validated
+    on_trunks = num_strategies * (train + min(validated, validation)) * trunk
+    trained = an_epoch * num_teachers * teacher + on_trunks
     return {
         "baseline": config.training.epochs * an_epoch * whole,
-        "teachers": teacher_config(config).training.epochs * an_epoch * num_teachers * teacher,
-        "soft labels": views * train * num_teachers * teacher,
+        "teachers": teacher_config(config).training.epochs * trained,
+        "soft labels": views * train * (num_teachers * teacher + trunk),
         "student": student * an_epoch * whole,
-        "evaluation": test * (2 * whole + num_teachers * teacher),
+        "evaluation": test * (2 * whole + num_teachers * teacher + num_strategies * trunk),
     }
+
+
+@cache
+def trunk_flops(model: ModelConfig, side: int, num_stages: int) -> float:
+    """Return the operations of a picture's forward pass up to the end of a stage."""
+    if num_stages == 0:
+        return 0.0
+    # A share of the network that the shares are counted on.
+    share = stage_shares(model, side).stages[num_stages - 1]
+    return share * forward_flops(model, side, NUM_LABELS)
 
 
 @cache

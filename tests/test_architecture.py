@@ -32,6 +32,7 @@ LAYERS = (
     "evaluation",
     "run_predictions",
     "method",
+    "fast",
     "report",
     "manifest",
     "fingerprints",

@@ -10,6 +10,7 @@ import timm
 from cpsd.arguments import parse, run_config
 from cpsd.config import RunConfig
 from cpsd.errors import ModelError
+from cpsd.fast import fast
 from cpsd.labels import LabelSpace
 from cpsd.models.backbones import NON_COMMERCIAL
 from cpsd.models.classifier import model_factory
@@ -29,6 +30,16 @@ PUBLISHED = {
     "nus-wide-tresnet-l": ((64.7, 66.5), "tresnet_l.", "linear", 448, "nus-wide"),
 }
 OURS = {"demo", "photographs", "voc2007-resnet101"}
+FAST = {
+    f"{base}-fast"
+    for base in (
+        "photographs",
+        "coco-resnet101",
+        "coco-resnet101-tf",
+        "coco-tresnet-l",
+        "coco-q2l-resnet101",
+    )
+}
 LIKE_THE_PAPER = sorted({*PUBLISHED, "voc2007-resnet101"})
 
 
@@ -42,7 +53,19 @@ def config_of(name: str) -> RunConfig:
 
 
 def test_every_system_of_the_paper_has_a_recipe() -> None:
-    assert set(recipe_names()) == {*PUBLISHED, *OURS}
+    assert set(recipe_names()) == {*PUBLISHED, *OURS, *FAST}
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_a_fast_recipe_is_the_fast_form_of_the_one_it_builds_on(name: str) -> None:
+    base = name.removesuffix("-fast")
+    assert config_of(name) == fast(config_of(base))
+    # Said in so many words: what it is that others need not be told.
+    stated = text_of(name).replace("\n# ", " ")
+    assert f"# Builds on the recipe {base}, " in text_of(name)
+    teachers, views = config_of(name).teachers, config_of(name).distillation.views
+    assert f"in {teachers.epochs} epochs; " in stated
+    assert f"stored for {views} views " in stated
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

@@ -77,6 +77,7 @@ def test_data_are_there_or_made_up(tmp_path: Path) -> None:
         ("coco-q2l-resnet101", "query", TINY),
         ("nus-wide-resnet101-tf", "transformer", TINY),
         ("voc2007-resnet101", "linear", TINY),
+        ("photographs-fast", "linear", TINY),
     ],
 )
 def test_recipes_run_from_end_to_end(

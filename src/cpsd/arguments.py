@@ -67,14 +67,25 @@ def _normalized(argv: Sequence[str]) -> list[str]:
     normalized: list[str] = []
     for token in argv:
         if normalized and normalized[-1] == "--config":
-            normalized.append(_recipe_path(token))
+            normalized += [*_given_before(token), _recipe_path(token)]
         elif token.startswith("--config="):
-            normalized.append(f"--config={_recipe_path(token.removeprefix('--config='))}")
+            name = token.removeprefix("--config=")
+            normalized += ["--config", *_given_before(name), _recipe_path(name)]
         elif match := re.fullmatch(r"--(\w+\.[\w.-]+)(=.*)?", token, re.DOTALL):
             normalized.append(f"--{match[1].replace('-', '_')}{match[2] or ''}")
         else:
             normalized.append(token)
     return normalized
+
+
+def _given_before(name: str) -> list[str]:
+    """Return what has to stand before a recipe of the package that builds on another.
+
+    ``photographs-fast`` says what differs from ``photographs``.
+    """
+    base = name.removesuffix(".yaml").removesuffix("-fast")
+    builds_on = not Path(name).is_file() and {name.removesuffix(".yaml"), base} <= {*recipe_names()}
+    return [_recipe_path(base), "--config"] if builds_on and base != name else []
 
 
 def _recipe_path(name: str) -> str:

@@ -102,6 +102,8 @@ def _run_parser(purpose: str) -> ArgumentParser:
         action="store_true",
         help="tiny pictures, few steps, random weights: every stage in about a minute, on a CPU",
     )
+    cheap = "cheap teachers on the baseline's first stages: about three plain trainings in all"
+    parser.add_argument("--fast", action="store_true", help=cheap)
     _add_debug(parser)
     parser.add_class_arguments(RunConfig, as_group=False)
     return parser

@@ -9,6 +9,7 @@ import pytest
 
 from cpsd.arguments import parse, run_config
 from cpsd.config import DistillationConfig, RunConfig, TeachersConfig, TrainingConfig
+from cpsd.fast import fast
 from cpsd.model_config import ModelConfig
 from cpsd.parsers import recipe_names
 
@@ -31,6 +32,14 @@ def test_recipe_and_readme_state_what_is_counted(gpu_hours: ModuleType, name: st
     recipe = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     assert f"{gpu_hours.sentence(name)}\n" in recipe
     assert f"{gpu_hours.row(name)}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["photographs", "coco-q2l-resnet101", "coco-tresnet-l"])
+def test_a_fast_form_takes_three_plain_trainings_at_most(gpu_hours: ModuleType, name: str) -> None:
+    config = run_config(parse(["run", "--config", name])[1])
+    flops = gpu_hours.stage_flops(fast(config), gpu_hours.SIZES[config.data.format])
+    trained = sum(flops[stage] for stage in ("baseline", "teachers", "soft labels", "student"))
+    assert 2 < trained / flops["baseline"] <= 3
 
 
 def test_every_recipe_but_the_demo_has_an_estimate(gpu_hours: ModuleType) -> None:

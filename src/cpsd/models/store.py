@@ -148,10 +148,10 @@ def _rebuilder(card: ModelCard) -> MakeModel:
     config = replace(
         settings_of(ModelConfig, card.model, "model"), weights=NO_WEIGHTS, factory=None
     )
-    return model_factory(config, _blank_information(LabelSpace(card.labels), config))
+    return model_factory(config, blank_information(LabelSpace(card.labels), config))
 
 
-def _blank_information(labels: LabelSpace, config: ModelConfig) -> LabelInformation:
+def blank_information(labels: LabelSpace, config: ModelConfig) -> LabelInformation:
     """Return what a network is built with whose weights file holds graph and embeddings."""
     num_labels, width = len(labels), config.label_embedding_width
     nothing = np.zeros((num_labels, num_labels), dtype=np.int64)

@@ -258,12 +258,17 @@ def _parts_of(network: nn.Module) -> tuple[Classifier, Backbone]:
     )
 
 
-def _end_of(network: nn.Module, name: str, num_stages: int) -> str:
-    """Return the name of the module that ends the trunk."""
+def stage_ends(network: nn.Module) -> list[str]:
+    """Return the names of the modules that end the stages of a timm network, in order."""
     stages = getattr(network, "feature_info", None)
     entries: list[Any] = stages if isinstance(stages, list) else []
     # A stage without a module of its own (TResNet's stem) is part of the next.
-    ends = [str(entry["module"]) for entry in entries if entry["module"]]
+    return [str(entry["module"]) for entry in entries if entry["module"]]
+
+
+def _end_of(network: nn.Module, name: str, num_stages: int) -> str:
+    """Return the name of the module that ends the trunk."""
+    ends = stage_ends(network)
     if not ends:
         raise ConfigError(
             f"{_KEY} is {num_stages}, but timm names no stages of the backbone '{name}'; set it to "

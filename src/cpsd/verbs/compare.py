@@ -12,6 +12,7 @@ from cpsd.comparison.runs import ComparedRun, Comparison, Plan, Watching
 from cpsd.config_yaml import as_yaml
 from cpsd.data.sources import load_records
 from cpsd.errors import ConfigError
+from cpsd.fast import fast
 from cpsd.files import write_json
 from cpsd.manifest import run_facts
 from cpsd.report.comparison_tables import comparison_table, cost_table
@@ -37,6 +38,8 @@ def compare(arguments: Namespace) -> int:
         teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)
     plan = Plan(_named_arms(arguments.arms), seeds, teacher_sets)
     directory = RunDirectory(Path(arguments.out or f"{default_out(arguments)}-compared"))
+    if arguments.fast:
+        config = fast(config)
     if arguments.smoke:
         config = smoke_form(config, directory.path)
     if arguments.dry_run:

@@ -11,6 +11,7 @@ from cpsd.config_yaml import as_yaml
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
 from cpsd.execution import execute
+from cpsd.fast import fast
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
 from cpsd.report.page import write_report
@@ -29,6 +30,8 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
     """Do the stages of a run up to the last one whose name begins with ``last_stage``."""
     config = command_line.run_config(arguments)
     directory = RunDirectory(Path(arguments.out or default_out(arguments)))
+    if arguments.fast:
+        config = fast(config)
     if arguments.smoke:
         config = smoke_form(config, directory.path)
     if arguments.dry_run:
@@ -74,9 +77,10 @@ def default_out(arguments: Namespace) -> str:
     """Return the run directory where none is named: after the table's folder or the recipe."""
     table, recipe = arguments.table or arguments.data.table, arguments.config
     runs = "runs/smoke" if arguments.smoke else "runs"
+    form = "-fast" if arguments.fast else ""
     if table is not None:
-        return f"{runs}/{Path(table).resolve().parent.name}"
-    return f"{runs}/{Path(str(recipe[-1])).stem}" if recipe else f"{runs}/run"
+        return f"{runs}/{Path(table).resolve().parent.name}{form}"
+    return f"{runs}/{Path(str(recipe[-1])).stem if recipe else 'run'}{form}"
 
 
 def smoke_form(config: RunConfig, run: Path) -> RunConfig:
