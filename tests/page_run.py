@@ -150,10 +150,17 @@ def _write_settings(
     write_text(folder / "config.yaml", yaml.safe_dump(config))
     stages = ("label-graph", "baseline", "teachers/co-occurrence", "student", "evaluation")
     costs = [
-        {"seconds": 3.5 * i, "images_forward": 1000 * i, "images_backward": 700 * i}
+        {
+            **{"seconds": 3.5 * i, "images_forward": 1000 * i, "images_backward": 700 * i},
+            **{"flops_forward": 2 * 10 ** (3 * i), "flops_backward": 37 * 10 ** (2 * i)},
+            **{"peak_memory": 123_456_789 * (i + 1), "peak_gpu_memory": None},
+        }
         for i in range(5)
     ]
-    manifest = {
+    # A network with an operation that nobody knows how to count.
+    costs[2] |= {"flops_forward": None, "flops_backward": None}
+    ratios = {"plain_trainings_by": "FLOPs", "plain_trainings_by_the_clock": 1.5}
+    manifest: dict[str, Any] = {
         "versions": {"python": "3.11.7", "cpsd": "0.1.0"},
         "seed": 7,
         "data": {
@@ -164,9 +171,18 @@ def _write_settings(
         },
         "hardware": {"platform": "Linux", "cores": 2, "torch_threads": 1, "accelerators": []},
         "stages": {
-            name: {"stage": name, "cost": cost} for name, cost in zip(stages, costs, strict=True)
+            name: {"stage": name, "cost": cost, "plain_trainings": 0.75 * i, **ratios}
+            for i, (name, cost) in enumerate(zip(stages, costs, strict=True))
+        },
+        "method": {
+            "stages": ["label-graph", "teachers/co-occurrence", "student"],
+            "cost": costs[3],
+            "plain_trainings": 13.87,
+            **ratios,
         },
     }
+    by = "passes, for there is no count of the operations of odd::one"
+    manifest["stages"]["teachers/co-occurrence"]["plain_trainings_by"] = by
     write_json(folder / "manifest.json", manifest)
 
 

@@ -131,9 +131,16 @@ def formatted(value: Any, shown_as: str) -> str:
         "decimal": lambda: f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}",
         "times": lambda: f"{value:,.1f}",
         "count": lambda: f"{round(value):,}",
+        "amount": lambda: _with_prefix(value),
+        "bytes": lambda: f"{_with_prefix(value)}{'' if value >= 1000 else ' '}B",
         "seconds": lambda: f"{value:.1f} s" if value < 10 else f"{round(value)} s",
     }[shown_as]()
     return text.replace("-", "−")  # noqa: RUF001 - what the page shows
+
+
+def _with_prefix(value: float) -> str:
+    thousands = max(0, (len(str(round(value))) - 1) // 3)
+    return f"{value / 1000**thousands:.3g} {' kMGTPE'[thousands]}".strip()
 
 
 def _share_inside(found: list[Any]) -> float:

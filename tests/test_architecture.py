@@ -9,8 +9,12 @@ SOURCES = Path(__file__).resolve().parents[1] / "src" / "cpsd"
 LAYERS = (
     "errors",
     "files",
+    "cost",
+    "peak_memory",
+    "attempts",
     "seeds",
     "memory",
+    "flops",
     "strategies",
     "machine_config",
     "model_config",
@@ -109,7 +113,7 @@ def test_imports_point_to_earlier_layers(path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "others"),
     [
-        ("run", {"errors", "files"}),
+        ("run", {"attempts", "cost", "errors", "files"}),
         ("evaluation", {"config", "errors", "files", "labels", "memory", "strategies"}),
         ("losses", {"config", "labels", "losses"}),
         (

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from cpsd.cost import Cost
 from cpsd.errors import RunError
 from cpsd.execution import execute, needed
-from cpsd.run import Cost, RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory, Stage, StageState
 
 
 def stage(name: str, *needs: str, fingerprint: str = "f1", outputs: tuple[str, ...] = ()) -> Stage:
@@ -73,7 +74,9 @@ def test_a_result_with_the_same_fingerprint_is_taken_from_another_run(tmp_path: 
         assert taken.read_text() == "teachers"
         assert first.samefile(taken)  # linked: it takes no room twice
     directory = RunDirectory(tmp_path / "second")
-    assert directory.cost(second[1]) == Cost(seconds=30.0, images_forward=7, images_backward=5)
+    cost = directory.cost(second[1])
+    assert (cost.seconds, cost.images_forward, cost.images_backward) == (30.0, 7, 5)
+    assert cost == RunDirectory(tmp_path / "first").cost(second[1])
     assert list((tmp_path / "second" / ".partial").iterdir()) == []
 
 

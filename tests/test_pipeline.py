@@ -97,6 +97,40 @@ def test_the_manifest_says_what_every_stage_has_cost(finished: Path) -> None:
     assert list(predicted.values()) == [104, 208, 208, 104, 0]
     assert cost["evaluation"]["images_forward"] == 0
     assert all(c["seconds"] >= 0 for c in cost.values())
+    assert all(c["peak_memory"] > 2**20 for c in cost.values())
+
+
+def test_the_manifest_says_what_every_stage_is_in_plain_trainings(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    stages = manifest["stages"]
+    flops = {
+        name: mark["cost"]["flops_forward"] + mark["cost"]["flops_backward"]
+        for name, mark in stages.items()
+    }
+    plain = flops["baseline"]
+    assert stages["baseline"]["plain_trainings"] == 1
+    # The student is trained as the baseline is, and reads the soft labels.
+    assert flops["student"] == plain
+    for name in STAGES:
+        assert stages[name]["plain_trainings"] == pytest.approx(flops[name] / plain)
+        assert stages[name]["plain_trainings_by"] == "FLOPs"
+    # Two teachers with heads of fewer labels; the first convolution has no gradient of its input.
+    assert 1.9 < stages["teachers/co-occurrence"]["plain_trainings"] < 2
+    forward = {name: mark["cost"]["flops_forward"] for name, mark in stages.items()}
+    backward = {name: mark["cost"]["flops_backward"] for name, mark in stages.items()}
+    a_picture = forward["predictions/baseline"] / 104
+    assert forward["baseline"] == pytest.approx((96 * 2 + 40 * 2 * 2) * a_picture)
+    assert a_picture * 96 * 2 < backward["baseline"] < 2 * a_picture * 96 * 2
+    assert forward["soft-labels"] == pytest.approx(
+        96 * 2 * (forward["predictions/teachers/co-occurrence"] * 2) / 104, rel=0.02
+    )
+    assert forward["explanations"] > 0
+    assert flops["evaluation"] == flops["findings"] == flops["label-graph"] == 0
+    method = manifest["method"]
+    assert "baseline" not in method["stages"], "no teacher is made of it"
+    assert method["plain_trainings"] == pytest.approx(
+        sum(stages[name]["plain_trainings"] for name in method["stages"])
+    )
     assert manifest["data"]["pictures"] == {
         "train": 96,
         "validation": 40,

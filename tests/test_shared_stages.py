@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,44 @@ def test_the_runs_own_baseline_is_what_teachers_are_made_of(on_a_trunk: Path) ->
     marks = [on_a_trunk / ".stages" / f"{name}.json" for name in ("baseline", "teachers-start")]
     stages = [json.loads(mark.read_text()) for mark in marks]
     assert stages[0]["fingerprint"] == stages[1]["fingerprint"]
+
+
+def test_what_is_shared_costs_once_forward_and_nothing_backward(
+    on_a_trunk: Path, finished: Path
+) -> None:
+    shared, own = (
+        json.loads((run / "manifest.json").read_text())["stages"] for run in (on_a_trunk, finished)
+    )
+
+    def flops(stages: dict[str, Any], name: str, direction: str) -> int:
+        return int(stages[name]["cost"][f"flops_{direction}"])
+
+    name = "teachers/co-occurrence"
+    assert flops(shared, "baseline", "forward") == flops(own, "baseline", "forward")
+    # Two teachers put each picture through the trunk once, where each put it through its own.
+    saved = flops(own, name, "forward") - flops(shared, name, "forward")
+    assert saved > 0
+    # In validation both share it with both weight averages: 4 networks, 40 pictures, 2 epochs.
+    trunk_of_a_picture = saved / (96 * 2 * (2 - 1) + 40 * 2 * (4 - 1))
+    # Of each trunk the backward pass had as much for the weights, and as much for the input of
+    # each layer but the first.
+    backward = flops(own, name, "backward") - flops(shared, name, "backward")
+    assert 2 * 96 * 2 * trunk_of_a_picture < backward < 2 * 2 * 96 * 2 * trunk_of_a_picture
+    # Soft labels are those of four teachers, of both strategies, on one trunk.
+    stored = flops(own, "soft-labels", "forward") - flops(shared, "soft-labels", "forward")
+    assert stored == pytest.approx(96 * 2 * 3 * trunk_of_a_picture)
+
+
+def test_the_baseline_that_teachers_are_made_of_is_part_of_the_methods_cost(
+    on_a_trunk: Path,
+) -> None:
+    manifest = json.loads((on_a_trunk / "manifest.json").read_text())
+    method, stages = manifest["method"], manifest["stages"]
+    assert stages["teachers-start"]["plain_trainings"] == stages["baseline"]["plain_trainings"] == 1
+    assert "teachers-start" in method["stages"]
+    assert "baseline" not in method["stages"], "once"
+    whole = sum(stages[name]["plain_trainings"] for name in method["stages"])
+    assert method["plain_trainings"] == pytest.approx(whole)
 
 
 def test_teachers_are_made_anew_when_they_are_to_share_more(

@@ -19,10 +19,9 @@ its completion mark is written last. So what stands at its place is whole.
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -30,6 +29,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cpsd.attempts import attempt
+from cpsd.cost import Cost, accounts, most
 from cpsd.errors import RunError
 from cpsd.files import plain_file_errors, read_json, write_json, write_text
 
@@ -37,28 +38,6 @@ MARKS = ".stages"
 PARTIAL = ".partial"
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a stage took.
-
-    Args:
-        seconds: wall time.
-        images_forward: pictures put through a network, once for each network.
-        images_backward: the same for backward passes.
-    """
-
-    seconds: float = 0.0
-    images_forward: int = 0
-    images_backward: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.seconds + other.seconds,
-            self.images_forward + other.images_forward,
-            self.images_backward + other.images_backward,
-        )
 
 
 class StageState(Enum):
@@ -189,7 +168,7 @@ class RunDirectory:
                 "fingerprint": stage.fingerprint,
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "outputs": list(stage.outputs),
-                "cost": asdict(cost),
+                "cost": cost.to_json(),
             },
         )
         shutil.rmtree(folder)
@@ -226,13 +205,24 @@ class RunDirectory:
         mark = self._read_mark(stage.name)
         if mark is None:
             raise RunError(f"The stage '{stage.name}' of {self.path} is not done yet.")
-        return Cost(**mark["cost"])
+        return Cost.from_json(mark["cost"])
 
     def write_manifest(self, facts: dict[str, Any], stages: Sequence[Stage]) -> None:
-        """Write ``manifest.json``: ``facts`` about the run, and the marks of the stages done."""
+        """Write ``manifest.json``: ``facts`` about the run, and the marks of the stages done.
+
+        Each mark says its cost in plain trainings too, and ``method`` that of the whole method.
+        """
         marks = {stage.name: self._read_mark(stage.name) for stage in stages}
         done = {name: mark for name, mark in marks.items() if mark is not None}
-        write_json(self.path / "manifest.json", {**facts, "stages": done})
+        costs = {name: Cost.from_json(mark["cost"]) for name, mark in done.items()}
+        needs = {stage.name: list(stage.needs) for stage in stages}
+        account = accounts(costs, needs)
+        told = {
+            name: {**mark, "needs": needs[name], **account["stages"][name]}
+            for name, mark in done.items()
+        }
+        content = {**facts, "stages": told, "method": account["method"]}
+        write_json(self.path / "manifest.json", content)
 
     def _mark(self, name: str) -> Path:
         return self.path / MARKS / f"{name.replace('/', '.')}.json"
@@ -245,7 +235,7 @@ class RunDirectory:
         mark = _read_object(path, name)
         if not isinstance(mark.get("fingerprint"), str):
             raise _damaged(path, "it has no fingerprint", name)
-        return {**mark, "cost": asdict(_cost(mark.get("cost"), path, name))}
+        return {**mark, "cost": _cost(mark.get("cost"), path, name).to_json()}
 
     def _partial(self, name: str) -> Path:
         return self.path / PARTIAL / name.replace("/", ".")
@@ -255,11 +245,15 @@ class RunDirectory:
         finished = folder / "finished.json"
         if finished.exists():
             return _cost(_read_object(finished, stage.name), finished, stage.name)
-        begun = time.monotonic()
-        cost = stage.work(folder)
-        # A stage that was interrupted counts the seconds of all its attempts itself.
-        cost = replace(cost, seconds=max(cost.seconds, time.monotonic() - begun))
-        write_json(finished, asdict(cost))
+        with attempt(folder) as attempts:
+            cost = stage.work(folder)
+        cost = replace(
+            cost,
+            seconds=max(cost.seconds, attempts.seconds),
+            peak_memory=most(cost.peak_memory, attempts.peak_memory),
+            peak_gpu_memory=most(cost.peak_gpu_memory, attempts.peak_gpu_memory),
+        )
+        write_json(finished, cost.to_json())
         return cost
 
     def _put_in_place(self, source: Path, destination: Path) -> None:
@@ -310,14 +304,10 @@ def _read_object(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _cost(value: object, path: Path, stage: str) -> Cost:
-    known = {entry.name for entry in fields(Cost)}
-    if (
-        not isinstance(value, dict)
-        or not set(value) <= known
-        or not all(isinstance(number, int | float) for number in value.values())
-    ):
-        raise _damaged(path, "it does not say what the stage has cost", stage)
-    return Cost(**value)
+    try:
+        return Cost.from_json(value)
+    except ValueError as error:
+        raise _damaged(path, str(error), stage) from error
 
 
 def _damaged(path: Path, what: str, stage: str) -> RunError:

@@ -1,6 +1,7 @@
 """What the stages of a run do with what was trained: predict, score, look closer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from cpsd import method
 from cpsd.config import RunConfig
+from cpsd.cost import Cost
 from cpsd.data.records import VALIDATION, Records
 from cpsd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from cpsd.evaluation.scoreboard import (
@@ -22,9 +24,9 @@ from cpsd.evaluation.temperatures import fit_temperatures
 from cpsd.explain.explanations import write_explanations
 from cpsd.files import write_json
 from cpsd.findings import write_findings
+from cpsd.flops import counted
 from cpsd.losses.objective import strategy_shares
 from cpsd.models.ensemble import TeacherEnsemble
-from cpsd.run import Cost
 from cpsd.run_models import RunModels
 from cpsd.run_predictions import (
     chosen_thresholds,
@@ -58,13 +60,14 @@ class ScoringWork:
             return self._predictions_together(folder)
         predictor = self._models.predictor(name)
         networks = len(predictor.teachers) if isinstance(predictor, TeacherEnsemble) else 1
-        num_forward = 0
+        cost = Cost()
         for split in self.scored_splits():
             rows = self.records.indices(split)
             logits_NC = method.predict(predictor, self.records, rows, self.config)
             self._write_predictions(folder, name, split, rows, logits_NC)
-            num_forward += len(rows) * networks
-        return Cost(images_forward=num_forward)
+            passed = method.inference_cost(predictor, self.config, len(rows))
+            cost += replace(passed, images_forward=len(rows) * networks)
+        return cost
 
     def evaluation(self, folder: Path, predictors: Sequence[str]) -> Cost:
         """Score all predictors on the test splits."""
@@ -114,9 +117,11 @@ class ScoringWork:
         }
         place = folder / "explanations"
         place.mkdir()
-        with method.computing_threads(self.config):
+        with method.computing_threads(self.config), counted() as counter:
             write_explanations(place, place, predictors, self.records, logits, self.config)
-        return Cost()
+        # How many pictures is a question of what there was to show; both directions are together.
+        flops = None if counter.reason else counter.flops
+        return Cost(flops_forward=flops, not_counted=counter.reason)
 
     def scored_splits(self) -> list[str]:
         """Return the splits that are predicted: validation, then the test splits."""

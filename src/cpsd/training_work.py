@@ -11,15 +11,16 @@ import lightning
 
 from cpsd import given_models, method
 from cpsd.config import RunConfig
+from cpsd.cost import Cost
 from cpsd.data.records import TRAIN, Records
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, ensemble_name
 from cpsd.files import write_json, write_text
 from cpsd.graph import LabelGraph
 from cpsd.method import Place, student_config, teacher_config
 from cpsd.models.card import PartCard
-from cpsd.models.ensemble import TeacherEnsemble
+from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.partition import partition_labels, write_partition
-from cpsd.run import Cost, RunDirectory, Stage, link
+from cpsd.run import RunDirectory, Stage, link
 from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
 from cpsd.strategies import shuffled_cut
@@ -167,8 +168,12 @@ class TrainingWork:
                 progress=progress,
             )
         # All of it, whatever an earlier attempt has done of it.
+        num_views_in_all = len(rows) * num_views
         num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
-        return Cost(images_forward=len(rows) * num_views * num_teachers)
+        flops = method.inference_cost(
+            MeanPredictor([*ensembles.values()]), self.config, num_views_in_all
+        )
+        return replace(flops, images_forward=num_views_in_all * num_teachers)
 
     def student(self, folder: Path) -> Cost:
         """Distil the student."""

@@ -23,6 +23,8 @@ def row(name: str, interval_of_test: Any, **differences: Any) -> dict[str, Any]:
             "seconds": 61.4,
             "images_forward": 12345,
             "images_backward": 6000,
+            "flops_forward": 40_000_000,
+            "flops_backward": 45_600_000,
         },
     }
 
@@ -56,7 +58,7 @@ def test_every_row_has_its_interval_and_its_difference() -> None:
     ]
 
 
-def test_costs_are_in_plain_trainings_seconds_and_pictures() -> None:
+def test_costs_are_in_plain_trainings_seconds_operations_and_pictures() -> None:
     lines = printed(cost_table(CONTENT))
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
-    assert cells[0] == ["baseline", "14.25", "-", "61", "12,345", "6,000"]
+    assert cells[0] == ["baseline", "14.25", "-", "61", "85.6 M", "12,345", "6,000"]

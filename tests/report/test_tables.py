@@ -64,14 +64,25 @@ def test_nothing_is_cut_off_at_80_columns() -> None:
         }
         for split in splits
     }
-    cost = {"seconds": 1234567.8, "images_forward": 123456789012, "images_backward": 0}
+    cost = {
+        **{"seconds": 1234567.8, "images_forward": 123456789012, "images_backward": 0},
+        **{
+            "flops_forward": 123_456_789 * 10**12,
+            "flops_backward": 0,
+            "peak_memory": 98_765_432_109,
+        },
+    }
+    mark = {
+        **{"cost": cost, "plain_trainings": 1234.567, "plain_trainings_by_the_clock": 765.432},
+        "plain_trainings_by": "passes, for there is no count of the operations of odd::one",
+    }
     counts = ("split", "pictures", "with a positive", "without", "unlabelled", "with a problem")
     for table, words in (
         (score_table(boards), [*splits, *names, "100.0", "mAP", "CF1", "OF1"]),
         (distance_table(boards), [*splits, *names, "123456.789", "0.500"]),
         (
-            stage_table({name: {"cost": cost} for name in names}),
-            [*names, "1234567.8", "123,456,789,012", "backward"],
+            stage_table(dict.fromkeys(names, mark), mark),
+            [*names, "1234567.8", "123,456,789,012", "backward", "1234.57", "123 E", "98.8 GB"],
         ),
         (
             count_table("Counts", counts, [(name, *[82081] * 5) for name in splits]),
@@ -99,9 +110,25 @@ def columns_of(cells: list[list[str]]) -> list[tuple[str, ...]]:
 
 def test_costs_are_listed_by_stage() -> None:
     cost = {"seconds": 12.34, "images_forward": 1234567, "images_backward": 0}
-    assert rows(stage_table({"teachers/co-occurrence": {"cost": cost}}))[1:] == [
-        ["teachers/co-occurrence", "12.3", "1,234,567", "0"]
+    old = {"cost": cost}  # of before operations were counted
+    counted = {
+        "cost": {**cost, "flops_forward": 4 * 10**12, "flops_backward": 8 * 10**12},
+        **{"plain_trainings": 0.5, "plain_trainings_by_the_clock": None},
+    }
+    table = stage_table({"teachers/co-occurrence": old, "student": counted}, counted)
+    assert table.caption is None
+    assert rows(table)[1:] == [
+        ["teachers/co-occurrence", "-", "-", "12.3", "-", "-", "1,234,567", "0"],
+        ["student", "0.50", "-", "12.3", "12 T", "-", "1,234,567", "0"],
+        ["the method", "0.50", "-", "12.3", "12 T", "-", "1,234,567", "0"],
     ]
+
+
+def test_the_reason_stands_below_where_operations_are_not_known() -> None:
+    cost = {"seconds": 1.0, "images_forward": 1, "images_backward": 0}
+    table = stage_table({"student": {"cost": cost, "plain_trainings_by": "passes, for x"}}, None)
+    assert table.caption == "Counted by passes, for x."
+    assert len(rows(table)) == 2
 
 
 def test_counts_and_words_stand_in_a_plain_table() -> None:

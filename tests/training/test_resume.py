@@ -4,14 +4,17 @@ import logging
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
+import torch
 
 import killed_training
 import tiny
+from cpsd.cost import OLD
 from cpsd.data.records import Records
 from cpsd.method import Place, fit
 
@@ -69,8 +72,31 @@ def test_resumed_training_counts_the_pictures_of_all_attempts(
     with pytest.raises(tiny.StopError):
         fit(tiny.network(), records, tiny.settings(), place=place, callbacks=[tiny.StopIn(epoch=1)])
     resumed = fit(tiny.network(), records, tiny.settings(), place=place)
+    whole = fit(tiny.network(), records, tiny.settings())
+    assert resumed.cost.flops == whole.cost.flops
+    assert whole.cost.flops_forward == _forward_flops(2 * (tiny.NUM_TRAIN + tiny.NUM_VALIDATION))
     assert resumed.cost.images_backward == 2 * tiny.NUM_TRAIN
     assert resumed.cost.images_forward == 2 * (tiny.NUM_TRAIN + tiny.NUM_VALIDATION)
+
+
+def _forward_flops(num_images: int) -> int:
+    """Return the operations of the tiny network: 3 x 3 places, and a linear layer."""
+    return num_images * 2 * (3 * 3 * 3 * 3 * 3 * 8 + 8 * 4)
+
+
+def test_a_checkpoint_of_before_operations_were_counted_is_gone_on_from(
+    records: Records, tmp_path: Path
+) -> None:
+    place = Place("baseline", tmp_path, tmp_path / "last.ckpt")
+    with pytest.raises(tiny.StopError):
+        fit(tiny.network(), records, tiny.settings(), place=place, callbacks=[tiny.StopIn(epoch=1)])
+    checkpoint = torch.load(place.checkpoint, weights_only=True)
+    checkpoint["cost"] = [5.0, tiny.NUM_TRAIN + tiny.NUM_VALIDATION, tiny.NUM_TRAIN]
+    torch.save(checkpoint, place.checkpoint)
+    cost = fit(tiny.network(), records, tiny.settings(), place=place).cost
+    assert cost.images_backward == 2 * tiny.NUM_TRAIN
+    assert cost.seconds > 5
+    assert (cost.flops, cost.not_counted) == (None, OLD)
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut short"])
@@ -116,6 +142,8 @@ def test_finished_training_is_not_repeated(records: Records, tmp_path: Path) -> 
     first = tiny.network()
     fitted = fit(first, records, tiny.settings(), place=place)
     again, seen = tiny.network(seed=9), EpochsSeen()
-    assert fit(again, records, tiny.settings(), place=place, callbacks=[seen]) == fitted
+    repeated = fit(again, records, tiny.settings(), place=place, callbacks=[seen])
+    assert repeated.best == fitted.best
+    assert repeated.cost == replace(fitted.cost, peak_memory=repeated.cost.peak_memory)
     assert seen.seen == []
     tiny.assert_same(tiny.weights(again), tiny.weights(first))

@@ -1,34 +1,16 @@
-"""What arms cost: counted in forward passes of one network over one picture.
-
-A backward pass counts as two forward passes, for it has the gradients of activations and of weights
-to compute (Kaplan et al., 2020, section 2.1). That a sub-task teacher's head is a little
-smaller than the whole one's is not counted.
-"""
+"""What arms cost: all that their predictors could not be had without."""
 
 from collections.abc import Iterable, Mapping
 
 from cpsd.comparison.arms import CPSD, Arm, Budget
 from cpsd.config import RunConfig
+from cpsd.cost import BACKWARD, Cost, work
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.losses.objective import strategy_shares
 from cpsd.method import student_config, teacher_config
 from cpsd.pipeline import SOFT_LABELS, START
-from cpsd.run import Cost
 from cpsd.strategies import WHOLE, base_strategy
 from cpsd.training_work import num_stored_views
-
-BACKWARD = 2
-"""Forward passes that a backward pass counts as."""
-
-
-def passes(cost: Cost) -> int:
-    """Return the forward passes of a cost.
-
-    Example:
-        >>> passes(Cost(seconds=9.0, images_forward=100, images_backward=60))
-        220
-    """
-    return cost.images_forward + BACKWARD * cost.images_backward
 
 
 def consumed(arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[str, Cost]) -> Cost:
@@ -50,8 +32,8 @@ def consumed(arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[st
     taught_by = [name for name, share in zip(parts, shares, strict=True) if share > 0]
     stored = costs[SOFT_LABELS]
     used = sum(parts[strategy] for strategy in taught_by) / sum(parts.values())
-    passed = Cost(stored.seconds * used, round(stored.images_forward * used))
-    return costs[STUDENT] + passed + _trained(taught_by, costs) + _start(costs)
+    own = costs[STUDENT] + stored.share(used)
+    return own + _trained(taught_by, costs) + _start(costs)
 
 
 def consumed_by_teachers(
@@ -86,10 +68,11 @@ def long_epochs(method: Cost, baseline: Cost, epochs: int) -> int:
         epochs: of the baseline.
 
     Example:
-        >>> long_epochs(Cost(images_forward=1000), Cost(images_forward=150), epochs=10)
+        >>> long_epochs(Cost(flops_forward=1000), Cost(flops_forward=150), epochs=10)
         66
     """
-    return max(epochs, passes(method) * epochs // passes(baseline))
+    of_method, of_baseline = work(method, baseline)
+    return max(epochs, of_method * epochs // of_baseline)
 
 
 def planned_passes(

@@ -5,7 +5,7 @@ of the test pictures, so that differences are paired.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpsd.comparison.arms import BASELINE_LONG, CPSD
-from cpsd.comparison.costs import passes
 from cpsd.comparison.runs import ComparedRun, Plan
 from cpsd.config import EvaluationConfig
+from cpsd.cost import Cost, passes, plain_trainings
 from cpsd.evaluation.intervals import METHOD, ArmScores, Interval, difference, interval
 from cpsd.evaluation.metrics import METRICS, Metrics, evaluate
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
 from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict
-from cpsd.run import Cost
 from cpsd.run_predictions import predictions_file, threshold_of
 from cpsd.seeds import derive_seed
 
@@ -197,7 +196,7 @@ class Results:
             "path": run.path.relative_to(self.folder).as_posix(),
             "seed": run.seed if row.seeds else None,
             "teacher_set": run.teacher_set if row.taught else None,
-            "cost": {**asdict(cost), "passes": passes(cost)},
+            "cost": {**cost.to_json(), "passes": passes(cost)},
             "scores": {
                 split: {
                     metric: getattr(row.scores[split][number].metrics, metric) for metric in METRICS
@@ -257,22 +256,11 @@ class Results:
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:
-    total = sum(costs, Cost())
-    count = len(costs)
-    return Cost(
-        total.seconds / count,
-        round(total.images_forward / count),
-        round(total.images_backward / count),
-    )
+    return sum(costs, Cost()).share(1 / len(costs))
 
 
 def _cost_json(cost: Cost, plain: Cost) -> dict[str, Any]:
-    return {
-        **asdict(cost),
-        "passes": passes(cost),
-        "plain_trainings": passes(cost) / passes(plain),
-        "plain_trainings_by_the_clock": cost.seconds / plain.seconds if plain.seconds else None,
-    }
+    return {**cost.to_json(), "passes": passes(cost), **plain_trainings(cost, plain)}
 
 
 def _mean_by_label(metrics: Sequence[Metrics]) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from cpsd.comparison.arms import ARMS, CPSD, Arm, Budget, require_comparable
 from cpsd.comparison.costs import consumed, consumed_by_teachers, long_epochs, planned_passes
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
+from cpsd.cost import Cost
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import ConfigError
 from cpsd.evaluation.scoreboard import BASELINE
@@ -29,7 +30,7 @@ from cpsd.files import read_json
 from cpsd.method import student_config
 from cpsd.partition import read_partition
 from cpsd.pipeline import Pipeline
-from cpsd.run import Cost, RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory, Stage, StageState
 from cpsd.run_predictions import PREDICTIONS
 from cpsd.training.soft_label_writing import Progress, uncounted
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cpsd.report.tables import in_order
+from cpsd.report.tables import amount, counted_by, flops_of, in_order, times
 
 METRIC = "mAP"
 
@@ -39,27 +39,30 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
 
 
 def cost_table(content: Mapping[str, Any]) -> Table:
-    """Return what each arm's predictor costs, as a mean over seeds.
+    """Return what each arm's predictor costs in plain trainings, as a mean over seeds.
 
     Args:
         content: of ``compare.json``.
     """
-    table = Table(title="Cost of one predictor, shared work included", title_justify="left")
+    table = Table(
+        title="Cost of one predictor in plain trainings, shared work included", title_justify="left"
+    )
     table.add_column("arm", overflow="fold")
-    heads = ("plain trainings", "by the clock", "seconds", "pictures forward", "pictures backward")
+    heads = ("x plain", "by the clock", "seconds", "FLOPs", "forward", "backward")
     for head in heads:
         table.add_column(head, overflow="fold", justify="right")
     for row in content["rows"]:
         cost = row["cost"]
-        clock = cost["plain_trainings_by_the_clock"]
         table.add_row(
             escape(row["name"]),
-            f"{cost['plain_trainings']:.2f}",
-            "-" if clock is None else f"{clock:.2f}",
+            times(cost["plain_trainings"]),
+            times(cost["plain_trainings_by_the_clock"]),
             f"{cost['seconds']:.0f}",
+            amount(flops_of(cost)),
             f"{cost['images_forward']:,}",
             f"{cost['images_backward']:,}",
         )
+    table.caption = counted_by(row["cost"] for row in content["rows"])
     return table
 
 

@@ -10,6 +10,7 @@ from cpsd.data.records import TEST
 from cpsd.evaluation.metrics import METRICS
 from cpsd.partition import LabelPartition
 
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 DISTANCES = {"squared_logit": "squared logit", "absolute_probability": "probability"}
 
 
@@ -57,17 +58,77 @@ def partition_table(partitions: Sequence[LabelPartition]) -> Table:
     return table
 
 
-def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return what each stage of a run has cost."""
-    costs = {name: mark["cost"] for name, mark in stages.items()}
-    return count_table(
-        "Cost",
-        ("stage", "seconds", "pictures forward", "pictures backward"),
-        [
-            (name, f"{cost['seconds']:.1f}", cost["images_forward"], cost["images_backward"])
-            for name, cost in costs.items()
-        ],
+def stage_table(stages: Mapping[str, Mapping[str, Any]], method: Mapping[str, Any] | None) -> Table:
+    """Return what each stage of a run has cost, and the method in all.
+
+    Args:
+        stages: of the manifest.
+        method: of the manifest, what the student and all that it needs have cost.
+    """
+    names = ("stage",)
+    numbers = ("x plain", "by the clock", "seconds", "FLOPs", "memory", "forward", "backward")
+    table = _table("Cost in plain trainings; pictures forward and backward", names, numbers)
+    for name, mark in stages.items():
+        table.add_row(escape(name), *_cost_cells(mark))
+    if method is not None:
+        table.add_section()
+        table.add_row("the method", *_cost_cells(method))
+    table.caption = counted_by(stages.values())
+    return table
+
+
+def counted_by(ratios: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return why some plain trainings are not counted by FLOPs; None where all are."""
+    others = {ratio.get("plain_trainings_by", "FLOPs") for ratio in ratios} - {"FLOPs"}
+    return f"Counted by {'; '.join(sorted(others))}." if others else None
+
+
+def flops_of(cost: Mapping[str, Any]) -> int | None:
+    """Return the operations of a cost as it is written; None where they are not known."""
+    forward, backward = cost.get("flops_forward"), cost.get("flops_backward")
+    return None if forward is None or backward is None else forward + backward
+
+
+def _cost_cells(mark: Mapping[str, Any]) -> tuple[str, ...]:
+    cost = mark["cost"]
+    return (
+        times(mark.get("plain_trainings")),
+        times(mark.get("plain_trainings_by_the_clock")),
+        f"{cost['seconds']:.1f}",
+        amount(flops_of(cost)),
+        amount(cost.get("peak_memory"), "B"),
+        f"{cost['images_forward']:,}",
+        f"{cost['images_backward']:,}",
     )
+
+
+def times(ratio: float | None) -> str:
+    """Return how many times as much; a dash where nobody knows.
+
+    Example:
+        >>> times(13.876), times(0.0), times(0.001), times(None)
+        ('13.88', '0', '0.001', '-')
+    """
+    if ratio is None:
+        return "-"
+    return f"{ratio:.2f}" if ratio >= 0.01 else f"{ratio:.1g}"
+
+
+def amount(number: float | None, unit: str = "") -> str:
+    """Return three digits of a large number with their prefix; a dash where nobody knows.
+
+    Example:
+        >>> amount(4_089_184_256, "B"), amount(1.25e17), amount(999_999), amount(0)
+        ('4.09 GB', '125 P', '1 M', '0')
+    """
+    if number is None:
+        return "-"
+    power = 0
+    value = float(f"{number:.3g}")
+    while value >= 1000 and power < len(_PREFIXES) - 1:
+        power += 1
+        value /= 1000
+    return f"{value:.3g} {_PREFIXES[power]}{unit}".strip()
 
 
 def count_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

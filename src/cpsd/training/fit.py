@@ -7,7 +7,9 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -16,12 +18,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors import SafetensorError, safe_open
 
 from cpsd.config import TrainingConfig
+from cpsd.cost import Cost
 from cpsd.data.loading import Batch
 from cpsd.errors import TrainingError
 from cpsd.files import plain_file_errors
 from cpsd.losses.objective import Objective
 from cpsd.memory import is_out_of_memory
-from cpsd.run import Cost
+from cpsd.peak_memory import held_by_workers, peak_of_process
 from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
 from cpsd.training.members import Member, Scorer
 from cpsd.training.task import SoftLabels, TrainingTask
@@ -86,6 +89,7 @@ def fit(
     for member in members:
         member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
     resume_from = _where_to_resume(checkpoint, members)
+    workers = _WorkersMemory()
     with (
         _quiet_lightning(),
         _own_random_state(),
@@ -103,7 +107,7 @@ def fit(
             gradient_clip_val=training.clip_norm,
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-            callbacks=[*callbacks, LastCheckpoint(checkpoint)],
+            callbacks=[*callbacks, workers, LastCheckpoint(checkpoint)],
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -126,7 +130,26 @@ def fit(
             if math.isnan(best.score)
             else f"validation mAP {100 * best.score:.2f}",
         )
-    return Cost(task.seconds, task.images_forward, task.images_backward)
+    return replace(task.cost.so_far(), peak_memory=peak_of_process() + workers.most)
+
+
+class _WorkersMemory(lightning.Callback):
+    """Looks in the middle of every epoch how much memory the processes hold that load pictures."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's own signature
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Ask the system once an epoch; it takes milliseconds."""
+        if batch_idx == int(trainer.num_training_batches) // 2:
+            self.most = max(self.most, held_by_workers())
 
 
 def _where_to_resume(checkpoint: Path, members: Sequence[Member]) -> Path | None:

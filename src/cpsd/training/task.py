@@ -34,6 +34,7 @@ from cpsd.training.members import (
     decayed_parameters,
     scaled_pixels,
 )
+from cpsd.training.running_cost import RunningCost
 
 
 class SoftLabels(Protocol):
@@ -92,9 +93,7 @@ class TrainingTask(lightning.LightningModule):
         self.image_names = image_names
         self.reduction = reduction
         self.soft_labels = soft_labels
-        self.seconds = 0.0
-        self.images_forward = 0
-        self.images_backward = 0
+        self.cost = RunningCost()
         self._reset_epoch()
 
     def _reset_epoch(self) -> None:
@@ -169,6 +168,15 @@ class TrainingTask(lightning.LightningModule):
 
         Nothing in it asks the device for a value, so that the host is always ahead.
         """
+        with self.cost.step(batch.images, len(self.members)):
+            return self._summed_losses(batch, batch_index)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's own
+        """Go back through the step."""
+        with self.cost.backward():
+            super().backward(loss, *args, **kwargs)
+
+    def _summed_losses(self, batch: Batch, batch_index: int) -> Tensor:
         images = scaled_pixels(batch.images)
         soft_labels_BSC = None
         if self.soft_labels is not None:
@@ -181,8 +189,6 @@ class TrainingTask(lightning.LightningModule):
         ]
         self._losses_of_epoch.add(batch_index, batch.rows, losses)
         self._num_images += len(images)
-        self.images_forward += len(images) * len(self.members)
-        self.images_backward += len(images) * len(self.members)
         total = torch.stack([loss.total for loss in losses]).sum()
         return total * self._accumulation_factor(batch_index)
 
@@ -230,10 +236,11 @@ class TrainingTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Put the validation pictures through the raw and the averaged networks."""
         images = scaled_pixels(batch.images)
-        with plain_inference_memory(len(images)), one_pass():
-            logits = [network(images).float() for network in (*self.networks, *self.averages)]
+        networks = (*self.networks, *self.averages)
+        counting = self.cost.validation(images, len(networks))
+        with plain_inference_memory(len(images)), counting, one_pass():
+            logits = [network(images).float() for network in networks]
         self._validated.append((batch.rows, batch.targets, logits))
-        self.images_forward += len(images) * len(logits)
 
     def on_validation_epoch_end(self) -> None:
         """Score every member raw and averaged, and keep what is better than before."""
@@ -258,7 +265,7 @@ class TrainingTask(lightning.LightningModule):
             if self.logger is not None:
                 named = {f"{member.name}/{key}": value for key, value in row.items()}
                 self.logger.log_metrics(named, step=self.current_epoch)
-        self.seconds += time.monotonic() - self._started
+        self.cost.seconds += time.monotonic() - self._started
 
     def _score(self, logits_NP: NDArray[np.float32], targets_NP: NDArray[np.int8]) -> float:
         return float(self.scorer(logits_NP, targets_NP))
@@ -275,13 +282,13 @@ class TrainingTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add best epochs, histories and costs so far."""
         checkpoint["members"] = [member.state_dict() for member in self.members]
-        checkpoint["cost"] = [self.seconds, self.images_forward, self.images_backward]
+        checkpoint["cost"] = self.cost.so_far().to_json()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up best epochs, histories and costs."""
         for member, state in zip(self.members, checkpoint["members"], strict=True):
             member.load_state_dict(state)
-        self.seconds, self.images_forward, self.images_backward = checkpoint["cost"]
+        self.cost.go_on_from(checkpoint["cost"])
 
 
 def checked_logits(logits: object, needed: tuple[int, int], name: str) -> Tensor:

@@ -33,7 +33,7 @@ def show_run(run: Path) -> None:
     for split in in_order(boards):
         say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
     manifest = _object(run / "manifest.json", ("stages",), MANIFEST_REMEDY)
-    console.print(stage_table(manifest["stages"]))
+    console.print(stage_table(manifest["stages"], manifest.get("method")))
     console.print(f"The run lies in {run}", markup=False)
 
 

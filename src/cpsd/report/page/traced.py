@@ -15,8 +15,20 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from cpsd.report.progress import duration
+from cpsd.report.tables import amount
 
-Format = Literal["percent", "points", "percentage", "decimal", "times", "count", "seconds", "value"]
+Format = Literal[
+    "percent",
+    "points",
+    "percentage",
+    "decimal",
+    "times",
+    "count",
+    "amount",
+    "bytes",
+    "seconds",
+    "value",
+]
 Derivation = Literal[
     "", "difference", "ratio", "sum", "length", "share", "interval", "links", "pairs", "rows"
 ]
@@ -150,6 +162,7 @@ def show(value: object, shown_as: Format) -> str:
 
     ``percent`` is a fraction in percent without the sign, ``percentage`` with it, ``points`` a
     difference of fractions with plus or minus, ``decimal`` two or three digits that count,
+    ``amount`` three digits with the prefix of a large number and ``bytes`` the same of memory,
     ``seconds`` a length of time, and ``value`` whatever the file says.
 
     Example:
@@ -157,6 +170,8 @@ def show(value: object, shown_as: Format) -> str:
         ['50.0', '50.0 %', '+50.0', '0.500']
         >>> show(1234567, "count"), show(125.0, "seconds"), show(None, "percent")
         ('1,234,567', '2 min 05 s', '–')
+        >>> show(4.1e12, "amount"), show(1.5e9, "bytes")
+        ('4.1 T', '1.5 GB')
         >>> show(True, "value"), show(["a", "b"], "value"), show(0.25, "value")
         ('yes', 'a, b', '0.25')
     """
@@ -247,5 +262,7 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "decimal": _decimal,
     "times": lambda number: f"{number:,.1f}",
     "count": lambda number: f"{round(number):,}",
+    "amount": amount,
+    "bytes": lambda number: amount(number, "B"),
     "seconds": _duration,
 }
