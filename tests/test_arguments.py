@@ -291,7 +291,7 @@ def test_data_has_two_actions() -> None:
     assert arguments.data == DataConfig(difficult="absent")
     verb, arguments = parse(["data", "demo", "folder", "--seed", "5"])
     assert (verb, arguments.folder, arguments.seed) == ("data demo", "folder", 5)
-    with pytest.raises(ConfigError, match="cpsd data check, or cpsd data demo"):
+    with pytest.raises(ConfigError, match="cpsd data check, cpsd data pack, or cpsd data demo"):
         parse(["data"])
 
 

@@ -46,7 +46,9 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
         raise SystemExit(0)
     if verb == "data":
         if arguments.action is None:
-            raise ConfigError("Say what to do with the data: cpsd data check, or cpsd data demo.")
+            raise ConfigError(
+                "Say what to do with the data: cpsd data check, cpsd data pack, or cpsd data demo."
+            )
         verb, arguments = f"data {arguments.action}", arguments[arguments.action]
     return verb, arguments
 

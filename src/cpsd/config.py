@@ -69,6 +69,8 @@ class DataConfig:
     """Share of the training pictures drawn for testing where the data names none."""
     limit: int | None = None
     """Most pictures of each split, drawn with the run's seed; by default all."""
+    pack: str | None = None
+    """Folder that 'cpsd data pack' has written of these data; changes no result."""
     unlabelled: str | None = None
     """Folder of further pictures without labels, used for distillation only."""
     without_positive: Literal["keep", "drop"] = "keep"

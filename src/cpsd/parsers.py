@@ -29,6 +29,7 @@ _PURPOSES = {
 _DATA_PURPOSES = {
     "check": "account for every row of a data set",
     "demo": "write the embedded demo data",
+    "pack": "store the pictures of a data set at training size",
 }
 VERBS = (*_PURPOSES, *(f"data {action}" for action in _DATA_PURPOSES))
 RECIPES = resources.files("cpsd") / "recipes"
@@ -55,8 +56,8 @@ def whole_parser(words: Container[str]) -> ArgumentParser:
     for verb, purpose in _PURPOSES.items():
         asked = parser_of(verb) if verb in words else _new_parser()
         verbs.add_subcommand(verb, asked, help=purpose)
-    data = _new_parser(description="Look at data before using it, or make the demo's.")
-    verbs.add_subcommand("data", data, help="check data, or write the demo data")
+    data = _new_parser(description="Look at data before using it, pack it, or make the demo's.")
+    verbs.add_subcommand("data", data, help="check or pack data, or write the demo data")
     actions = data.add_subcommands(dest="action", required=False)
     for action, purpose in _DATA_PURPOSES.items():
         asked = parser_of(f"data {action}") if action in words else _new_parser()
@@ -76,6 +77,7 @@ def parser_of(verb: str) -> ArgumentParser:
         "import": _import_parser,
         "data check": _check_parser,
         "data demo": _demo_parser,
+        "data pack": _pack_parser,
     }
     return makers[verb]()
 
@@ -259,4 +261,17 @@ def _demo_parser() -> ArgumentParser:
     parser.add_argument("folder", type=str, help="where to")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     _add_debug(parser)
+    return parser
+
+
+def _pack_parser() -> ArgumentParser:
+    parser = _new_parser(
+        description="Store the pictures of a data set at image.size, once; data.pack then names "
+        "the folder. Of all settings only seed, data and image.size matter."
+    )
+    parser.add_argument("table", nargs="?", type=str | None, default=None, help="CSV or JSONL file")
+    parser.add_argument("--config", action="config", help="recipe by name or path (YAML)")
+    parser.add_argument("--out", type=str, required=True, help="folder of the pack")
+    _add_debug(parser)
+    parser.add_class_arguments(RunConfig, as_group=False)
     return parser

@@ -52,6 +52,7 @@ class Pipeline:
 
     Raises:
         ConfigError: thresholds by a criterion that there is not.
+        DataError: a pack of pictures at another size.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Pipeline:
     ) -> None:
         if config.evaluation.thresholds is not None:
             Criterion.from_text(config.evaluation.thresholds)  # refused now, not after hours
+        if records.packed is not None:
+            records.packed.require(config.image.size)
         self.config = config
         self.records = records
         models = RunModels(config, records, run)

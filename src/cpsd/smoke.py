@@ -25,7 +25,7 @@ def smoke(config: RunConfig) -> RunConfig:
     """
     return replace(
         config,
-        data=replace(config.data, limit=max(SIZES.values())),
+        data=replace(config.data, limit=max(SIZES.values()), pack=None),
         image=replace(config.image, size=_IMAGE_SIZE),
         model=_small(config.model),
         # Four teachers and one label a part at least, so that two labels are enough.

@@ -48,6 +48,9 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         config: size and augmentation of the views.
         seed: the run's seed, of the views.
         memory_share: most of the machine's memory for decoded pictures; see ``kept_pixels``.
+
+    Raises:
+        DataError: the pack of ``records`` holds pictures of another size.
     """
 
     def __init__(
@@ -56,6 +59,9 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         self.records = records
         self.config = config
         self.seed = seed
+        if records.packed is not None:
+            records.packed.require(config.size)
+            memory_share = 0.0
         self._kept = kept_pixels(records, config.size, memory_share=memory_share)
         self._targets = torch.tensor(records.targets)
 
@@ -95,6 +101,8 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
 
     def _pixels(self, row: int) -> Pixels:
         """Return the pixels ``(S, S, 3)`` of a picture, not to be written to."""
+        if self.records.packed is not None:
+            return self.records.packed(row)
         kept = None if self._kept is None else self._kept.get(row)
         if kept is not None:
             return kept

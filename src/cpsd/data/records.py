@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.data.packed_pixels import PackedPixels
 from cpsd.errors import DataError
 from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
 
@@ -30,6 +31,7 @@ class Records:
             (``test-...``), or ``""`` where the source named none.
         root: the folder that ``paths`` are relative to.
         origins: N places in the source (``labels.csv, row 12``), for messages.
+        packed: the pictures' pixels, where they come from a pack.
 
     Raises:
         DataError: the lengths do not agree, or a target is not 1, 0 or -1.
@@ -41,6 +43,7 @@ class Records:
     splits: tuple[str, ...]
     root: Path
     origins: tuple[str, ...]
+    packed: PackedPixels | None = None
 
     def __post_init__(self) -> None:
         num_images = len(self.paths)
@@ -79,6 +82,7 @@ class Records:
             targets=self.targets[rows],
             splits=tuple(self.splits[r] for r in rows),
             origins=tuple(self.origins[r] for r in rows),
+            packed=None if self.packed is None else self.packed.select(rows),
         )
 
     def with_splits(self, splits: Sequence[str]) -> "Records":

@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from cpsd.config import DataConfig, DataFormat
 from cpsd.data.coco import coco_source
 from cpsd.data.images import find_pictures
 from cpsd.data.nuswide import nuswide_source
+from cpsd.data.pack import open_pack
 from cpsd.data.records import TRAIN, Records
 from cpsd.data.rows import Source, read_label_list, read_strictly
 from cpsd.data.splits import assign_splits, limit_splits, picture_keys
@@ -83,7 +85,17 @@ def load_records(config: DataConfig, *, seed: int) -> tuple[Records, list[str]]:
         notices += more
     records, drawn = assign_splits(records, config, seed=seed)
     records, limited = limit_splits(records, config.limit, seed=seed)
+    records = with_pack(records, config.pack)
     return records, [*notices, *drawn, *limited, *unlearnable_notices(records)]
+
+
+def with_pack(records: Records, folder: str | None) -> Records:
+    """Return the records with the pixels of the pack at ``folder``, if one is named.
+
+    Raises:
+        DataError: it is not one of these pictures as they are now.
+    """
+    return records if folder is None else replace(records, packed=open_pack(Path(folder), records))
 
 
 def require_pictures(records: Records) -> None:

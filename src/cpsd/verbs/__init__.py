@@ -28,5 +28,6 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
         ("import", "models", "import_published"),
         ("data check", "data", "check"),
         ("data demo", "data", "demo"),
+        ("data pack", "pack", "pack"),
     )
 }

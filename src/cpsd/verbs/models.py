@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from cpsd import method
 from cpsd.config import DataConfig, EvaluationConfig
-from cpsd.data.sources import read_records
+from cpsd.data.sources import read_records, with_pack
 from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
 from cpsd.evaluation.predictions import Predictions, write_predictions
@@ -78,6 +78,7 @@ def evaluate(arguments: Namespace) -> int:
     settings = _evaluation_settings(arguments)
     trained, name = _trained(arguments), arguments.predictor
     records, notices = read_records(data, labels=trained.labels)
+    records = with_pack(records, data.pack)
     say(notices)
     # Splits are called as in a run, but one that is none there is nothing wrong here.
     records, _ = name_splits(records, data.test_split)

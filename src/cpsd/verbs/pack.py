@@ -1,0 +1,31 @@
+"""The verb that packs a data set: data pack."""
+
+import dataclasses
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from cpsd import arguments as command_line
+from cpsd.data.pack_writing import bytes_needed, packed_rows, write_pack
+from cpsd.data.sources import load_records
+from cpsd.report.progress import counting
+from cpsd.verbs.terminal import say, stderr
+
+
+def pack(arguments: Namespace) -> int:
+    """Store the pictures of a data set once, at the size that networks are given."""
+    config, folder = command_line.run_config(arguments), Path(arguments.out)
+    data, size = dataclasses.replace(config.data, pack=None), config.image.size
+    records, _ = load_records(data, seed=config.seed)
+    total = len(packed_rows(records))
+    needed = bytes_needed(total, size) / 1e9
+    say([f"{total:,} pictures at {size} x {size} pixels take {needed:,.2f} GB in {folder}"])
+    with counting(stderr, "packing") as progress:
+        done = write_pack(folder, records, size, progress=progress)
+    say(
+        [
+            f"{done:,} pictures were packed, {total - done:,} were there.",
+            f"Use them with --data.pack {folder} --image.size {size}",
+        ]
+    )
+    return 0
