@@ -27,7 +27,12 @@ from harness import Row
 
 from cpsd.files import write_json
 
-TOPICS: tuple[str, ...] = ("soft_label_store", "evaluation_speed", "startup")
+TOPICS: tuple[str, ...] = (
+    "soft_label_store",
+    "evaluation_speed",
+    "partition_speed",
+    "startup",
+)
 """Modules beside this one, in the order of the table."""
 
 RESULTS = Path(__file__).parent / "results.json"

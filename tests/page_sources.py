@@ -145,7 +145,7 @@ def _with_prefix(value: float) -> str:
 
 def _share_inside(found: list[Any]) -> float:
     graph, partition = found
-    affinity = co_occurrence_affinity(graph)
+    affinity = co_occurrence_affinity(graph).toarray()
     part = {name: i for i, names in enumerate(partition["parts"]) for name in names}
     links = [(i, j) for i, j in zip(*np.nonzero(np.triu(affinity, 1)), strict=True)]
     assert len(links) <= 2 * len(affinity), "the oracle knows graphs of which all links are drawn"
@@ -155,7 +155,7 @@ def _share_inside(found: list[Any]) -> float:
 
 
 def _pairs(found: list[Any]) -> int:
-    return int(np.count_nonzero(np.triu(found[0].images_with_both, 1)))
+    return int(np.count_nonzero(np.triu(found[0].images_with_both.toarray(), 1)))
 
 
 DERIVED: dict[str, Callable[[list[Any]], Any]] = {
@@ -175,5 +175,6 @@ DERIVED: dict[str, Callable[[list[Any]], Any]] = {
 def affinity_bounds(graph: LabelGraph) -> set[str]:
     """Return the least and greatest affinities between labels, as the page writes them."""
     others = ~np.eye(len(graph.labels), dtype=np.bool_)
-    matrices = [co_occurrence_affinity(graph)[others], dis_occurrence_affinity(graph)[others]]
+    affinities = co_occurrence_affinity(graph), dis_occurrence_affinity(graph)
+    matrices = [affinity.toarray()[others] for affinity in affinities]
     return {f"{bound:.3f}" for matrix in matrices for bound in (matrix.min(), matrix.max())}

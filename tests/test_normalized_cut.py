@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import sparse
 
+from cpsd import normalized_cut as cuts
+from cpsd.affinity import Affinity
 from cpsd.errors import PartitionError
-from cpsd.normalized_cut import cut_graph, normalized_cut
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +20,14 @@ def random_graph(num_nodes: int, density: float, *, seed: int) -> Floats:
     upper = np.triu((rng.random(shape) < density) * rng.random(shape), 1)
     graph: Floats = upper + upper.T
     return graph
+
+
+def cut_graph(affinity: Floats, num_parts: int, **settings: int) -> NDArray[np.intp]:
+    return cuts.cut_graph(Affinity.from_array(affinity), num_parts, **settings)
+
+
+def normalized_cut(affinity: Floats, assignment: NDArray[np.intp]) -> float:
+    return cuts.normalized_cut(Affinity.from_array(affinity), assignment)
 
 
 def cut_by_loop(affinity: Floats, assignment: list[int]) -> float:
@@ -141,19 +151,31 @@ def test_equal_weights_and_their_scale_do_not_matter() -> None:
         assert normalized_cut(affinity, found) == pytest.approx(4 * 27 / 33)
 
 
-@pytest.mark.parametrize(
-    ("affinity", "message"),
-    [
-        (np.ones((2, 3)), r"shape \(2, 3\)"),
-        (np.array([[0.0, -1.0], [-1.0, 0.0]]), "negative or not finite"),
-        (np.array([[0.0, np.nan], [np.nan, 0.0]]), "negative or not finite"),
-        (np.array([[0.0, 1.0], [2.0, 0.0]]), "symmetric with a zero diagonal"),
-        (np.eye(2), "symmetric with a zero diagonal"),
-    ],
-)
-def test_what_is_no_affinity_is_refused(affinity: Floats, message: str) -> None:
-    with pytest.raises(PartitionError, match=message):
-        cut_graph(affinity, 2, seed=0)
+def test_large_graphs_are_cut_without_dense_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Planted groups of a sparse graph, and the same where every pair has a weight but theirs.
+    rng = np.random.default_rng(0)
+    group = rng.permutation(np.arange(800) % 4)
+    linked = np.triu(rng.random((800, 800)) < np.where(group[:, None] == group, 0.2, 0.01), 1)
+    links = sparse.csr_array(linked.astype(np.float64))
+    links = links + links.T
+    monkeypatch.setattr("cpsd.affinity._MOST_DENSE", 0)
+    monkeypatch.setattr(Affinity, "toarray", None)
+    for affinity, same in ((Affinity(0.0, links), True), (Affinity(1.0, -links), False)):
+        found = cuts.cut_graph(affinity, 4, seed=0, min_size=2)
+        together = found[:, None] == found
+        share = together[np.nonzero(linked & (group[:, None] == group))].mean()
+        assert share > 0.99 if same else share < 0.2
+        assert np.bincount(found).min() >= 2
+        again = cuts.cut_graph(affinity, 4, seed=0, min_size=2)
+        assert np.array_equal(found, again)
+
+
+def test_parts_keep_their_smallest_size_where_many_nodes_move_at_once() -> None:
+    rng = np.random.default_rng(1)
+    links = sparse.random_array((600, 600), density=0.02, rng=rng, format="csr")
+    links.setdiag(0)
+    found = cuts.cut_graph(Affinity(0.0, links + links.T), 6, seed=0, min_size=97)
+    assert np.bincount(found, minlength=6).min() >= 97
 
 
 def test_too_many_parts_are_refused() -> None:

@@ -6,12 +6,16 @@ Shapes: S states, K parts, N nodes.
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.affinity import Affinity
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 _MARGIN = 1e-10
 """A cut must be better by this much: running sums drift by less."""
 _TINY = np.finfo(np.float64).tiny
+_NODES_A_MOVE = 100
+"""Nodes for each of which a step may make one move: so few of them hardly change each other's."""
 _RESTING = 1e3
 """Added to the cost of moving a resting node: only moved where nothing else can be."""
 
@@ -30,7 +34,7 @@ class CutStates:
     """Assignments of nodes to parts with the sums that tell what each move would change.
 
     Args:
-        affinity: ``(N, N)`` symmetric weights with a zero diagonal and no isolated node.
+        affinity: between N nodes, none of them isolated.
         num_parts: K, at least 2.
         min_size: smallest number of nodes in a part.
         spare: how many nodes may be lacking to that.
@@ -38,7 +42,7 @@ class CutStates:
     """
 
     def __init__(
-        self, affinity: Floats, num_parts: int, *, min_size: int, spare: int, first: Indices
+        self, affinity: Affinity, num_parts: int, *, min_size: int, spare: int, first: Indices
     ) -> None:
         num_states, num_nodes = first.shape
         self.affinity = affinity
@@ -54,7 +58,8 @@ class CutStates:
         # Every second state may break the sizes by one node, until its next step.
         self._lack_S = spare + np.arange(num_states) % 2
         self._spare = spare
-        self._degree_N = affinity.sum(axis=1)
+        self._degree_N = affinity.degrees
+        self._batch = max(1, num_nodes // _NODES_A_MOVE)
         self._try_best_S = np.full(num_states, np.inf)
         self._rests_SN = np.zeros((num_states, num_nodes), dtype=np.intp)
         self._rows_S1 = np.arange(num_states)[:, None]
@@ -73,7 +78,9 @@ class CutStates:
             return
         parts_K = np.arange(self.num_parts)
         member_SKN = (self.assignment_SN[states, None, :] == parts_K[:, None]).astype(np.float64)
-        self._links_SKN[states] = member_SKN @ self.affinity
+        num_nodes = len(self._nodes_N)
+        links_NX = self.affinity @ member_SKN.reshape(-1, num_nodes).T
+        self._links_SKN[states] = links_NX.T.reshape(member_SKN.shape)
         self._within_SK[states] = (self._links_SKN[states] * member_SKN).sum(axis=2)
         self._volume_SK[states] = member_SKN @ self._degree_N
         self._size_SK[states] = member_SKN.sum(axis=2).astype(np.intp)
@@ -84,27 +91,53 @@ class CutStates:
         self._record()
 
     def step(self, rng: np.random.Generator) -> None:
-        """Make the best move of every state: O(S K N)."""
-        num_states, num_nodes = self.assignment_SN.shape
-        rows = np.arange(num_states)
-        change_SKN = self._weigh_moves()
-        best = change_SKN.reshape(num_states, -1).argmin(axis=1)
-        movable = np.isfinite(change_SKN.reshape(num_states, -1)[rows, best])
-        rows, best = rows[movable], best[movable]
-        target, node = np.divmod(best, num_nodes)
-        source = self.assignment_SN[rows, node]
-        for part, sign in ((source, -1), (target, 1)):
-            self._within_SK[rows, part] += sign * 2 * self._links_SKN[rows, part, node]
-            self._volume_SK[rows, part] += sign * self._degree_N[node]
-            self._size_SK[rows, part] += sign
-            self._links_SKN[rows, part] += sign * self.affinity[node]
-        self.assignment_SN[rows, node] = target
-        self._weigh_entry(rows, source)
-        self._weigh_entry(rows, target)
+        """Make the best moves of every state: O(S K N).
+
+        The best one in any case; of further ones, where there are nodes by the hundred, those that
+        lower the cut. They are weighed together and made one after another.
+        """
+        moved = self._chosen_moves(self._weigh_moves())
+        touched = []
+        for rows, source, target, node in moved:
+            weights_RN = self.affinity.rows(node)
+            for part, sign in ((source, -1), (target, 1)):
+                self._within_SK[rows, part] += sign * 2 * self._links_SKN[rows, part, node]
+                self._volume_SK[rows, part] += sign * self._degree_N[node]
+                self._size_SK[rows, part] += sign
+                self._links_SKN[rows, part] += sign * weights_RN
+                touched.append(rows * self.num_parts + part)
+            self.assignment_SN[rows, node] = target
+        self._weigh_entry(*np.divmod(np.unique(np.concatenate(touched)), self.num_parts))
         self._rests_SN = np.maximum(self._rests_SN - 1, 0)
-        self._rests_SN[rows, node] = rng.integers(1, self._longest_rest + 1, len(rows))
+        for rows, _, _, node in moved:
+            self._rests_SN[rows, node] = rng.integers(1, self._longest_rest + 1, len(rows))
         self.stale_S += 1
         self._record()
+
+    def _chosen_moves(self, change_SKN: Floats) -> list[tuple[Indices, Indices, Indices, Indices]]:
+        """Return the moves of a step by rank: states, each once, parts left and entered, nodes."""
+        num_states, num_nodes = self.assignment_SN.shape
+        rows = np.arange(num_states)
+        flat_SX = change_SKN.reshape(num_states, -1)
+        best = flat_SX.argmin(axis=1)
+        movable = np.isfinite(flat_SX[rows, best])
+        rows, best = rows[movable], best[movable]
+        target, node = np.divmod(best, num_nodes)
+        moves = [(rows, self.assignment_SN[rows, node], target, node)]
+        if self._batch == 1:
+            return moves
+        least_SN = change_SKN.min(axis=1)
+        # A part may not fall below its smallest size by moves that were weighed together.
+        ample_SK = self._size_SK > self._min_size + self._batch
+        least_SN[~np.take_along_axis(ample_SK, self.assignment_SN, axis=1)] = np.inf
+        least_SN[rows, node] = np.inf
+        further_SM = np.argpartition(least_SN, self._batch, axis=1)[:, : self._batch - 1]
+        for node in further_SM.T:
+            rows = np.flatnonzero(least_SN[self._rows_S1[:, 0], node] < -_MARGIN)
+            node = node[rows]
+            target = change_SKN[rows, :, node].argmin(axis=1)
+            moves.append((rows, self.assignment_SN[rows, node], target, node))
+        return [move for move in moves if len(move[0])]
 
     def _weigh_entry(self, rows: Indices, part: Indices) -> None:
         """Update what the cost of ``part[i]`` changes by when a node enters it, in ``rows[i]``."""

@@ -5,12 +5,17 @@
 ``vol(p)`` is the sum of the degrees of the part's nodes, ``cut(p, rest)`` the weight of the links
 that leave it. A part without volume (isolated nodes only) cuts nothing and counts 0.
 
-The search holds several states, one per start: scikit-learn's spectral labellings, which alone find
-the best cut of some graphs, and random ones. In a step every state moves one node to another part:
-the move that lowers its cut most or, in a local minimum, raises it least; a node that has moved
-rests for a few steps, so that a state does not just fall back. Sums of links and volumes run along,
-so that all moves of a state are weighed in O(N K). A state that finds nothing better for a while
-goes on from a shaken copy of a good cut. The best cut that any state has met is the result.
+The search holds several states, one per start: spectral labellings, which alone find the best cut
+of some graphs, and random ones. In a step every state moves one node to another part: the move that
+lowers its cut most or, in a local minimum, raises it least; a node that has moved rests for a few
+steps, so that a state does not just fall back. Sums of links and volumes run along, so that all
+moves of a state are weighed in O(N K). A state that finds nothing better for a while goes on from a
+shaken copy of a good cut. The best cut that any state has met is the result. Where nodes go by the
+hundred, a step makes one move for each hundred of them, as far as they lower the cut, and there are
+fewer states.
+
+No step needs the affinity as a dense matrix: products with vectors, rows of single nodes and the
+affinity of a part's nodes do (``cpsd.affinity``).
 
 Parts keep a smallest size. Every second state may break it by one node for the length of one step:
 two such moves are the swap that a state with only smallest parts needs.
@@ -21,44 +26,44 @@ after it, so that a state may lack as many nodes as there are isolated ones.
 Shapes: S states, K parts, N nodes.
 """
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import spectral_clustering
 
+from cpsd.affinity import Affinity
 from cpsd.cut_states import CutStates
 from cpsd.errors import PartitionError
 from cpsd.seeds import derive_seed
+from cpsd.spectral import leading_vectors, spectral_labellings
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_SPECTRAL_KINDS = ("kmeans", "discretize", "cluster_qr")
 _STALE = 20
 """Steps without a better cut after which a state is shaken; fewer do not reach the next minimum."""
-_SETTLED, _SETTLED_PER_NODE = 400, 20
+_SETTLED_PER_PART, _SETTLED_PER_NODE = 80, 20
 """Steps without a better cut in any state after which the search ends; the smaller of the two."""
 _MAX_STEPS = 3000
 _MAX_WORK = 3e8
 """Moves weighed at most, some seconds; it only binds on graphs of many hundred nodes."""
+_MOST_SUMS = 600_000
+"""Links of nodes to parts in all states, at most: with more of them there are fewer states."""
+_FEWEST_STATES = 2
 
 
-def normalized_cut(affinity: Floats, assignment: Indices) -> float:
+def normalized_cut(affinity: Affinity, assignment: Indices) -> float:
     """Return the normalized cut of an assignment of nodes to parts.
 
     Args:
-        affinity: ``(N, N)`` symmetric weights, at least 0, with a zero diagonal.
+        affinity: between N nodes.
         assignment: ``(N,)`` the part of every node, from 0 on.
 
     Example:
-        >>> links = np.array([[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 3], [0, 0, 3, 0]], float)
-        >>> round(normalized_cut(links, np.array([0, 0, 1, 1])), 4)  # 1/7 + 1/7
+        >>> links = [[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 3], [0, 0, 3, 0]]
+        >>> cut = normalized_cut(Affinity.from_array(links), np.array([0, 0, 1, 1]))
+        >>> round(cut, 4)  # 1/7 + 1/7
         0.2857
     """
     member_NK = np.eye(int(assignment.max()) + 1)[assignment]
-    between_KK = member_NK.T @ affinity @ member_NK
+    between_KK = member_NK.T @ (affinity @ member_NK)
     volume_K = between_KK.sum(axis=1)
     cut_K = volume_K - np.diag(between_KK)
     present_K = volume_K > 0
@@ -66,44 +71,44 @@ def normalized_cut(affinity: Floats, assignment: Indices) -> float:
 
 
 def cut_graph(
-    affinity: Floats, num_parts: int, *, seed: int, min_size: int = 1, starts: int = 16
+    affinity: Affinity, num_parts: int, *, seed: int, min_size: int = 1, starts: int = 16
 ) -> Indices:
     """Return an assignment of nodes to parts with a small normalized cut.
 
     The same arguments give the same assignment.
 
     Args:
-        affinity: ``(N, N)`` symmetric weights, at least 0, with a zero diagonal.
+        affinity: between N nodes.
         num_parts: how many parts; none is left empty.
         seed: seed of the starts and of the search.
         min_size: smallest number of nodes in a part.
-        starts: how many states are searched from; the first ones are spectral.
+        starts: how many states are searched from; the first ones are spectral. With thousands of
+            nodes there are fewer.
 
     Returns:
         ``(N,)`` the part of every node, numbered from 0.
 
     Raises:
-        PartitionError: the affinity is not as above, or there are too few nodes.
+        PartitionError: there are too few nodes.
 
     Example:
         >>> blocks = np.kron(np.eye(2), np.ones((3, 3))) + 0.1
         >>> np.fill_diagonal(blocks, 0)
-        >>> part = cut_graph(blocks, 2, seed=0)
+        >>> part = cut_graph(Affinity.from_array(blocks), 2, seed=0)
         >>> part.tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
         True
     """
-    _require_affinity(affinity)
     num_nodes = len(affinity)
     _require_room(num_nodes, num_parts, min_size, starts)
-    linked = np.flatnonzero(affinity.any(axis=1))
+    linked = np.flatnonzero(affinity.linked)
     assignment = np.full(num_nodes, -1, dtype=np.intp)
     if num_parts == 1:
         return np.zeros(num_nodes, dtype=np.intp)
     if len(linked):
-        core = affinity[np.ix_(linked, linked)]
+        core = affinity if len(linked) == num_nodes else affinity.select(linked)
         # Cuts do not depend on the scale of the weights; the search's tolerances do.
         assignment[linked] = _search(
-            core / core.max(),
+            core.scaled(1 / core.greatest),
             num_parts,
             seed=seed,
             min_size=min_size,
@@ -118,16 +123,6 @@ def cut_graph(
     return assignment
 
 
-def _require_affinity(affinity: Floats) -> None:
-    square = affinity.ndim == 2 and len(affinity) == affinity.shape[-1] and len(affinity) > 0
-    if not square:
-        raise PartitionError(f"An affinity has shape {affinity.shape}; it must be square.")
-    if not np.isfinite(affinity).all() or (affinity < 0).any():
-        raise PartitionError("An affinity has entries that are negative or not finite.")
-    if not np.allclose(affinity, affinity.T) or np.diag(affinity).any():
-        raise PartitionError("An affinity must be symmetric with a zero diagonal.")
-
-
 def _require_room(num_nodes: int, num_parts: int, min_size: int, starts: int) -> None:
     for name, value in (("num_parts", num_parts), ("min_size", min_size), ("starts", starts)):
         if value < 1:
@@ -139,10 +134,11 @@ def _require_room(num_nodes: int, num_parts: int, min_size: int, starts: int) ->
 
 
 def _search(
-    affinity: Floats, num_parts: int, *, seed: int, min_size: int, spare: int, starts: int
+    affinity: Affinity, num_parts: int, *, seed: int, min_size: int, spare: int, starts: int
 ) -> Indices:
     """Search a graph without isolated nodes; ``spare`` of them will fill up small parts."""
     rng = np.random.default_rng(derive_seed(seed, "normalized cut"))
+    starts = min(starts, max(_FEWEST_STATES, _MOST_SUMS // (num_parts * len(affinity))))
     first = _starts(affinity, num_parts, seed=seed, min_size=min_size, spare=spare, rng=rng)
     first = first[:starts]
     while len(first) < starts:
@@ -151,7 +147,7 @@ def _search(
         _repair(assignment, num_parts, min_size=min_size, spare=spare, rng=rng)
     states = CutStates(affinity, num_parts, min_size=min_size, spare=spare, first=np.array(first))
     num_steps = min(_MAX_STEPS, int(_MAX_WORK / (starts * num_parts * len(affinity))) + 1)
-    patience = min(_SETTLED, _SETTLED_PER_NODE * len(affinity))
+    patience = min(_SETTLED_PER_PART * num_parts, _SETTLED_PER_NODE * len(affinity))
     best, settled_at = np.inf, 0
     for step in range(num_steps):
         states.step(rng)
@@ -172,7 +168,7 @@ def _search(
 
 
 def _starts(
-    affinity: Floats,
+    affinity: Affinity,
     num_parts: int,
     *,
     seed: int,
@@ -181,9 +177,9 @@ def _starts(
     rng: np.random.Generator,
 ) -> list[Indices]:
     """Return the starts that follow from the graph, in the order of their promise."""
-    num_components, component_N = connected_components(affinity, directed=False)
+    component_N = affinity.components()
     starts = []
-    if num_components > 1:
+    if component_N.any():
         # Whole components in one part cut nothing: the largest first, each to the smallest part.
         size_K = np.zeros(num_parts, dtype=np.intp)
         packed = np.empty(len(affinity), dtype=np.intp)
@@ -194,34 +190,15 @@ def _starts(
             size_K[part] += sizes[component]
         starts.append(packed)
         # Spectral embedding wants a connected graph; a faint link everywhere keeps its components.
-        affinity = affinity + 1e-4 * affinity.mean()
-    for kind in _SPECTRAL_KINDS:
-        starts += _spectral(affinity, num_parts, kind=kind, seed=seed)
+        affinity = affinity.plus(1e-4 * affinity.degrees.mean() / len(affinity))
+    vectors_NK = leading_vectors(affinity, num_parts, seed=seed)
+    starts += spectral_labellings(affinity, vectors_NK, num_parts, seed=seed)
     # Isolated nodes can be parts of their own, which cut nothing and leave fewer to be cut.
     own_parts = min(num_parts - 1, spare // min_size)
     if own_parts:
-        for kind in _SPECTRAL_KINDS:
-            starts += _spectral(affinity, num_parts - own_parts, kind=kind, seed=seed)
+        starts += spectral_labellings(affinity, vectors_NK, num_parts - own_parts, seed=seed)
         starts.append(rng.permutation(len(affinity)) % (num_parts - own_parts))
     return starts
-
-
-def _spectral(affinity: Floats, num_parts: int, *, kind: str, seed: int) -> list[Indices]:
-    """Return scikit-learn's spectral labelling, or nothing where the graph is too small for one."""
-    if num_parts == 1:
-        return [np.zeros(len(affinity), dtype=np.intp)]
-    if num_parts >= len(affinity):
-        return []
-    with warnings.catch_warnings():
-        # It warns where eigenvectors coincide; the labelling is then a poor start, no more.
-        warnings.simplefilter("ignore")
-        assignment = spectral_clustering(
-            affinity,
-            n_clusters=num_parts,
-            assign_labels=kind,
-            random_state=derive_seed(seed, "spectral start", kind) % 2**32,
-        )
-    return [assignment.astype(np.intp)]
 
 
 def _repair(
@@ -250,11 +227,12 @@ def _shake(states: CutStates, state: int, rng: np.random.Generator) -> Indices:
 
 
 def _merge_and_split(
-    assignment: Indices, affinity: Floats, num_parts: int, rng: np.random.Generator
+    assignment: Indices, affinity: Affinity, num_parts: int, rng: np.random.Generator
 ) -> None:
     """Join two parts, mostly linked ones, and split them or another part anew, in place."""
     freed = int(rng.integers(num_parts))
-    links_K = affinity[assignment == freed].sum(axis=0) @ np.eye(num_parts)[assignment]
+    links_N = affinity @ (assignment == freed).astype(np.float64)
+    links_K = np.bincount(assignment, links_N, minlength=num_parts)
     links_K[freed] = 0
     if links_K.any() and rng.random() < 0.7:
         joined = int(rng.choice(num_parts, p=links_K / links_K.sum()))
@@ -267,28 +245,26 @@ def _merge_and_split(
         return
     divided = joined if size_K[joined] > 1 and rng.random() < 0.5 else rng.choice(divisible)
     members = np.flatnonzero(assignment == divided)
-    assignment[members[_half(affinity[np.ix_(members, members)], rng)]] = freed
+    assignment[members[_half(affinity.select(members), rng)]] = freed
 
 
-def _half(affinity: Floats, rng: np.random.Generator) -> Indices:
+def _half(affinity: Affinity, rng: np.random.Generator) -> Indices:
     """Return the nodes on one side of a good two-way cut, another one at each call.
 
     A few power iterations from a random vector give a mixture of the leading eigenvectors of the
     normalized affinity; of the cuts between neighbours in its order the best is taken.
     """
-    degree = affinity.sum(axis=1) + 1e-6
+    degree = affinity.degrees + 1e-6
     root = np.sqrt(degree)
-    normalized = affinity / root / root[:, None]
     trivial = root / np.linalg.norm(root)
     vector = rng.standard_normal(len(root))
     for _ in range(rng.integers(5, 21)):
         # The shift keeps eigenvalues near -1, whose vectors tell friends apart, from winning.
-        vector = normalized @ vector + 0.3 * vector
+        vector = affinity @ (vector / root) / root + 0.3 * vector
         vector -= trivial * (trivial @ vector)
     order = np.argsort(vector / root, kind="stable")
-    ordered = affinity[np.ix_(order, order)]
-    before = np.cumsum(np.tril(ordered, -1).sum(axis=1))
-    after = np.cumsum(np.triu(ordered, 1).sum(axis=1)[::-1])[::-1]
+    before = np.cumsum(affinity.weights_before(order))
+    after = np.cumsum(affinity.weights_before(order[::-1]))[::-1]
     volume = np.cumsum(degree[order])
     together = before[:-1] / volume[:-1] + after[1:] / (volume[-1] - volume[:-1])
     return order[: int(together.argmax()) + 1]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from scipy import sparse
 from torch import Tensor, nn
 
 from cpsd.errors import ConfigError, ModelError
@@ -154,7 +155,7 @@ def _rebuilder(card: ModelCard) -> MakeModel:
 def blank_information(labels: LabelSpace, config: ModelConfig) -> LabelInformation:
     """Return what a network is built with whose weights file holds graph and embeddings."""
     num_labels, width = len(labels), config.label_embedding_width
-    nothing = np.zeros((num_labels, num_labels), dtype=np.int64)
+    nothing = sparse.csr_array((num_labels, num_labels), dtype=np.int64)
     given = config.label_embeddings is not None
     return LabelInformation(
         labels,

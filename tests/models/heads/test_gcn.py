@@ -13,7 +13,7 @@ from cpsd.errors import ConfigError, ModelError
 from cpsd.graph import LabelGraph
 from cpsd.labels import LabelSpace, Targets
 from cpsd.model_config import GCNConfig
-from cpsd.models.heads.gcn import GCNHead, re_weighted_adjacency
+from cpsd.models.heads.gcn import MOST_LABELS, GCNHead, re_weighted_adjacency
 from cpsd.models.label_information import LabelInformation
 from tiny_heads import LABELS, features, information, shake
 
@@ -129,6 +129,12 @@ def test_the_graph_is_saved_with_the_weights() -> None:
 def test_without_a_graph_it_is_refused() -> None:
     with pytest.raises(ModelError, match="'gcn' needs a label graph: give model_factory a Label"):
         GCNHead(5, replace(information(), graph=None), GCNConfig())
+
+
+def test_more_labels_than_a_matrix_has_room_for_are_refused() -> None:
+    labels = LabelSpace(tuple(f"label {i}" for i in range(MOST_LABELS + 1)))
+    with pytest.raises(ModelError, match=r"takes at most 4,096 of them; there are 4,097"):
+        GCNHead(5, LabelInformation(labels), GCNConfig())
 
 
 def test_published_parameter_count() -> None:

@@ -14,12 +14,14 @@ from PIL import Image
 from cpsd.errors import RunError
 from cpsd.graph import LabelGraph, co_occurrence_affinity, dis_occurrence_affinity
 from cpsd.labels import LabelSpace
+from cpsd.report.page import partition_view
 from cpsd.report.page.findings import findings, rankings
 from cpsd.report.page.gallery import data_uri, gallery
 from cpsd.report.page.partition_view import LIGHT, partition_views, png, strongest_links
 from cpsd.report.page.render import PACKAGE, SCRIPTS, inline_json, module_text
 from cpsd.report.page.run_files import RunFiles
 from cpsd.report.page.traced import Traced, difference, figure, interval, show
+from cpsd.report.page.write import write_report
 from page_run import make_run
 
 
@@ -35,7 +37,9 @@ def test_matrices_hold_the_affinities_in_the_order_of_the_parts(tmp_path: Path) 
     assert views is not None
     graph = LabelGraph.load(run / "label_graph.npz")
     for view, affinity in zip(
-        views.views, (co_occurrence_affinity(graph), dis_occurrence_affinity(graph)), strict=True
+        views.views,
+        (co_occurrence_affinity(graph).toarray(), dis_occurrence_affinity(graph).toarray()),
+        strict=True,
     ):
         parts = json.loads((run / "partitions" / f"{view.strategy}.json").read_text())["parts"]
         assert [set(part) for part in view.parts] == [set(part) for part in parts]
@@ -94,6 +98,20 @@ def test_labels_without_any_link_can_be_shown(tmp_path: Path) -> None:
     assert views is not None
     assert views.links == ()
     assert views.views[0].inside.number is None
+
+
+def test_of_too_many_labels_nothing_is_drawn_and_the_page_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", findings=False)
+    monkeypatch.setattr(partition_view, "MOST_LABELS", 2)
+    views = partition_views(RunFiles(run))
+    assert views is not None
+    assert views.too_many
+    assert (views.views, views.links) == ((), ())
+    assert len(views.images) == len(views.labels) > 2
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "There are more than 2 labels, too many to be drawn." in page
 
 
 def test_a_partition_of_other_labels_is_refused(tmp_path: Path) -> None:

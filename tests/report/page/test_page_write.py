@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything, and few links, so that all of them are drawn."""
     folder = make_run(tmp_path_factory.mktemp("runs") / "made", labels=(*HOSTILE, "cat", "dog"))
     graph = LabelGraph.load(folder / "label_graph.npz")
-    both = graph.images_with_both.copy()
+    both = graph.images_with_both.toarray()
     for column in range(2, 10):
         both[column, : column - 1] = both[: column - 1, column] = 0
     weak = LabelGraph.from_counts(

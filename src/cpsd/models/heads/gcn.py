@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from cpsd.errors import ModelError
 from cpsd.graph import LabelGraph, conditional_probability
 from cpsd.model_config import GCNConfig
 from cpsd.models.label_information import LabelInformation, embedding_table
 
 _SLOPE = 0.2
 """Of LeakyReLU (ML-GCN, section 4.1)."""
+MOST_LABELS = 4096
+"""The adjacency is a dense matrix that is saved with the weights: 64 MB of it at so many labels."""
 
 
 class GCNHead(nn.Module):
@@ -31,13 +34,19 @@ class GCNHead(nn.Module):
         config: widths and how the graph is cut down.
 
     Raises:
-        ModelError: there is no label graph.
+        ModelError: there is no label graph, or more than ``MOST_LABELS`` labels.
     """
 
     adjacency: Tensor
 
     def __init__(self, num_features: int, information: LabelInformation, config: GCNConfig) -> None:
         super().__init__()
+        if len(information.labels) > MOST_LABELS:
+            raise ModelError(
+                "The head 'gcn' multiplies with a matrix of labels by labels and takes at most "
+                f"{MOST_LABELS:,} of them; there are {len(information.labels):,}. Take another, "
+                "such as --model.head ml-decoder."
+            )
         self.label_embeddings = embedding_table(information)
         self.first = nn.Linear(information.embedding_width, config.hidden, bias=False)
         self.second = nn.Linear(config.hidden, num_features, bias=False)
@@ -77,7 +86,7 @@ def re_weighted_adjacency(
         >>> re_weighted_adjacency(graph, 0.6, 0.2).round(3).tolist()
         [[0.8, 0.224], [0.0, 1.0]]
     """
-    kept = (threshold <= conditional_probability(graph).T).astype(np.float64)
+    kept = (threshold <= conditional_probability(graph).toarray().T).astype(np.float64)
     np.fill_diagonal(kept, 0)
     num_neighbours = kept.sum(axis=1, keepdims=True)
     adjacency = neighbours * kept / np.maximum(num_neighbours, 1)

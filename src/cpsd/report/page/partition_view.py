@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 GRAPH_FILE = "label_graph.npz"
 MOST_LINKS = 320
 """Links drawn in a graph; more would be a grey disc."""
+MOST_LABELS = 1500
+"""Labels of which circles and matrices are drawn: both are dense, and of more nothing is seen."""
 MOST_PIXELS = 500
 """Side of a matrix in pixels; with more labels neighbours share one."""
 LIGHT = ((255, 255, 255), (198, 219, 239), (66, 133, 190), (8, 48, 107))
@@ -77,7 +79,7 @@ class PartitionViews:
         images: training pictures with each label.
         links: the strongest co-occurrence affinities: two columns and the affinity.
         num_pairs: pairs of labels that occur together at all.
-        views: the partitions.
+        views: the partitions; none, and no links, where there are too many labels to draw.
     """
 
     labels: tuple[str, ...]
@@ -85,6 +87,16 @@ class PartitionViews:
     links: tuple[tuple[int, int, float], ...]
     num_pairs: int
     views: tuple[PartitionView, ...]
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more labels than are drawn."""
+        return len(self.labels) > MOST_LABELS
+
+    @property
+    def most_labels(self) -> str:
+        """How many labels are drawn at most, as text."""
+        return f"{MOST_LABELS:,}"
 
     @property
     def links_shown(self) -> Figure:
@@ -107,14 +119,18 @@ def partition_views(files: RunFiles) -> PartitionViews | None:
     if not (files.folder / GRAPH_FILE).is_file():
         return None
     graph = LabelGraph.load(files.folder / GRAPH_FILE)
-    together = co_occurrence_affinity(graph)
+    images = tuple(graph.images_with_label.tolist())
+    num_pairs = (graph.images_with_both.nnz - np.count_nonzero(images)) // 2
+    if len(graph.labels) > MOST_LABELS:
+        return PartitionViews(graph.labels.names, images, (), num_pairs, ())
+    together = co_occurrence_affinity(graph).toarray()
     links = strongest_links(together, MOST_LINKS)
     names = [file.removeprefix("partitions/") for file in files.names("partitions/*.json")]
     return PartitionViews(
         labels=graph.labels.names,
-        images=tuple(graph.images_with_label.tolist()),
+        images=images,
         links=links,
-        num_pairs=int(np.count_nonzero(np.triu(together, 1))),
+        num_pairs=num_pairs,
         views=tuple(_view(files, f"partitions/{name}", graph, together, links) for name in names),
     )
 
@@ -159,7 +175,8 @@ def _view(
     except (TypeError, ValueError) as error:
         raise RunError(f"{files.folder / file} does not fit {GRAPH_FILE}: {error}") from error
     order = [c for part in parts for c in part]
-    affinity = dis_occurrence_affinity(graph) if strategy == "dis-occurrence" else together
+    apart = strategy == "dis-occurrence"
+    affinity = dis_occurrence_affinity(graph).toarray() if apart else together
     reordered = affinity[np.ix_(order, order)]
     side = -(-len(order) // MOST_PIXELS)
     pixels = downsampled(reordered, side)
