@@ -38,6 +38,7 @@ LAYERS = (
     "evaluation",
     "run_predictions",
     "method",
+    "inference_cost",
     "fast",
     "report",
     "manifest",

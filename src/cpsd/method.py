@@ -25,7 +25,6 @@ from cpsd.evaluation.metrics import Metrics, average_precision
 from cpsd.evaluation.metrics import evaluate as evaluate_scores
 from cpsd.evaluation.metrics import mean_average_precision as mean_of_labels
 from cpsd.evaluation.predictions import collect, predict_logits
-from cpsd.flops import inference_flops
 from cpsd.labels import UNKNOWN, LabelSpace, Targets
 from cpsd.losses.objective import build_objective
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
@@ -161,26 +160,6 @@ def predict(
     )
     with computing_threads(config), folded(predictor) as quick:
         return collect([predict_logits(quick, loader, device=device)], rows)
-
-
-def inference_cost(predictor: nn.Module, config: RunConfig, num_images: int) -> Cost:
-    """Return the operations of predicting ``num_images`` pictures: those alone, not the time.
-
-    They are counted on the network as it is, at the size of its pictures, for three pictures.
-    """
-    device = device_of(config)
-    flops = inference_flops(
-        predictor.to(device).eval(),
-        config.image.size,
-        num_images=num_images,
-        batch_size=config.machine.inference_batch_size,
-        device=device,
-    )
-    return Cost(
-        images_forward=num_images,
-        flops_forward=None if flops.reason else flops.forward,
-        not_counted=flops.reason,
-    )
 
 
 def evaluate(

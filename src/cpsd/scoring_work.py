@@ -25,6 +25,7 @@ from cpsd.explain.explanations import write_explanations
 from cpsd.files import write_json
 from cpsd.findings import write_findings
 from cpsd.flops import counted
+from cpsd.inference_cost import inference_cost
 from cpsd.losses.objective import strategy_shares
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.run_models import RunModels
@@ -65,7 +66,7 @@ class ScoringWork:
             rows = self.records.indices(split)
             logits_NC = method.predict(predictor, self.records, rows, self.config)
             self._write_predictions(folder, name, split, rows, logits_NC)
-            passed = method.inference_cost(predictor, self.config, len(rows))
+            passed = inference_cost(predictor, self.config, len(rows))
             cost += replace(passed, images_forward=len(rows) * networks)
         return cost
 

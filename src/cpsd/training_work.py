@@ -16,6 +16,7 @@ from cpsd.data.records import TRAIN, Records
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, ensemble_name
 from cpsd.files import write_json, write_text
 from cpsd.graph import LabelGraph
+from cpsd.inference_cost import inference_cost
 from cpsd.method import Place, student_config, teacher_config
 from cpsd.models.card import PartCard
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
@@ -170,9 +171,7 @@ class TrainingWork:
         # All of it, whatever an earlier attempt has done of it.
         num_views_in_all = len(rows) * num_views
         num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
-        flops = method.inference_cost(
-            MeanPredictor([*ensembles.values()]), self.config, num_views_in_all
-        )
+        flops = inference_cost(MeanPredictor([*ensembles.values()]), self.config, num_views_in_all)
         return replace(flops, images_forward=num_views_in_all * num_teachers)
 
     def student(self, folder: Path) -> Cost:
