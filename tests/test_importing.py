@@ -256,7 +256,8 @@ def test_a_strategy_that_nothing_says_is_asked_for(
         (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
         (b"\xef\xbb\xbf\n<html>Not found</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"", "damaged"),
+        (b"", "is empty: download it again"),
+        (b'{"error": "rate limit"}', "damaged"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_in_a_sentence(

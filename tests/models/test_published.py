@@ -190,6 +190,18 @@ def test_stored_positions_are_not_read() -> None:
             torch.zeros(7, 512),
             r"it is for 7 labels \('classify\.weight' has shape \(7, 512\)\), not 5\.$",
         ),
+        (
+            "resnet101",
+            "features.1.bias",
+            torch.zeros(64, dtype=torch.int64),
+            r"'features\.1\.bias' holds torch\.int64, not floating-point numbers\.$",
+        ),
+        (
+            "resnet101",
+            "features.1.running_var",
+            torch.full((64,), torch.nan),
+            r"'features\.1\.running_var' holds numbers that are not finite, as of .* astray\.$",
+        ),
         ("q2l-resnet101", "fc.W", torch.zeros(1, 6, WIDTH), r"it is for 6 labels .*, not 5\.$"),
         ("q2l-resnet101", "fc.W", torch.zeros(6, WIDTH), r"'fc\.W' has shape \(6, 16\), needed is"),
         (

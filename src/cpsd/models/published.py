@@ -215,8 +215,8 @@ def convert(
         origin: where the tensors come from, for messages.
 
     Raises:
-        ModelError: a key is missing or not expected, or a tensor has another shape; the message
-            says which, and which architecture would fit.
+        ModelError: a key is missing or not expected, or a tensor has another shape or no finite
+            numbers; the message says which, and which architecture would fit.
     """
     architecture = ARCHITECTURES[name]
     own = network.state_dict()
@@ -258,6 +258,11 @@ def _problem(
     for key, shape in needed.items():
         if key in state and tuple(state[key].shape) != shape:
             return _shape_problem(architecture, key, tuple(state[key].shape), shape)
+        if key in state and not key.endswith(_COUNTER):
+            if not state[key].is_floating_point():
+                return f"'{key}' holds {state[key].dtype}, not floating-point numbers"
+            if not state[key].isfinite().all():
+                return f"'{key}' holds numbers that are not finite, as of a training gone astray"
     for key, ignored in architecture.ignored.items():
         found = tuple(state[key].shape) if key in state else ignored
         pairs = zip(found, ignored, strict=False)

@@ -52,6 +52,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             head = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
         raise ModelError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise ModelError(f"The weights file {path} is empty: download it again.")
     for beginning, what in _IMPOSTORS.items():
         if head.startswith(beginning):
             raise ModelError(f"The weights file {path} {what}.")
