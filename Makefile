@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke clean
+.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke evidence-fast clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
@@ -12,6 +12,7 @@ help:
 	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
 	@echo "make bench    install, then measure speed and memory (a quarter of an hour on two cores): benchmarks/results.json"
 	@echo "make bench-smoke  the same on tiny data, for crashes only"
+	@echo "make evidence-fast DATA=labels.csv  is cpsd run --fast as good as the faithful method? Hours; goes on where it stopped"
 	@echo "make browser  install Chromium for the report page's tests, where this user may install packages"
 	@echo "make format   rewrite the sources the way the linter wants them"
 	@echo "make clean    remove the environment and the caches (never a run)"
@@ -69,6 +70,14 @@ bench: $(STAMP)
 
 bench-smoke: $(STAMP)
 	$(BIN)/python benchmarks/bench.py --smoke
+
+# Hours, in evidence/fast; goes on where it stopped: make evidence-fast DATA=labels.csv WEIGHTS=mobilenetv2_100.safetensors
+DATA ?=
+WEIGHTS ?= timm
+EVIDENCE_OPTIONS ?=
+evidence-fast: $(STAMP)
+	@test -n "$(DATA)" || { echo "Name the pictures: make evidence-fast DATA=mirflickr/labels.csv [WEIGHTS=FILE]"; exit 2; }
+	$(BIN)/python benchmarks/evidence_fast.py "$(DATA)" --weights "$(WEIGHTS)" --out evidence/fast $(EVIDENCE_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

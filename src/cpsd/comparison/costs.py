@@ -1,6 +1,7 @@
 """What arms cost: all that their predictors could not be had without."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from cpsd.comparison.arms import CPSD, Arm, Budget
 from cpsd.config import RunConfig
@@ -92,7 +93,10 @@ def planned_passes(
     if arm.predictor == BASELINE:
         return run.training.epochs * step * num_images
     total = student_config(run).training.epochs * step
-    shares_teachers = run.partition == config.partition and arm.name != CPSD
+    # Of another seed here, whatever they are.
+    teachers = replace(run.teachers, seed=config.teachers.seed)
+    same_teachers = (run.partition, teachers) == (config.partition, config.teachers)
+    shares_teachers = same_teachers and arm.name != CPSD
     if with_teachers and not shares_teachers:
         whole = [base_strategy(name) == WHOLE for name in run.partition.strategies]
         num_teachers = len(whole) if all(whole) else budget.num_teachers
