@@ -27,6 +27,9 @@ class MachineConfig:
     picture_memory: float = 0.2
     """Most of the machine's memory, as a share, for decoded pictures: where all of a data set fit,
     each is decoded once for all epochs and stages. 0 keeps none."""
+    compile: bool = False
+    """Compile the networks that learn (torch.compile): minutes at the start, and then faster steps,
+    most of all on a GPU. Needs a C++ compiler, and Triton on a GPU."""
 
     def __post_init__(self) -> None:
         _require(self.workers >= 0, "workers", self.workers, "at least 0")

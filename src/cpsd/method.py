@@ -300,6 +300,7 @@ def _fit(
             checkpoint=place.checkpoint,
             soft_labels=soft_labels,
             accelerator=device.type,
+            compile_networks=config.machine.compile,
             callbacks=callbacks,
         )
     best = []

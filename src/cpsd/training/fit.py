@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from cpsd.losses.objective import Objective
 from cpsd.memory import is_out_of_memory
 from cpsd.peak_memory import held_by_workers, peak_of_process
 from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
-from cpsd.training.members import Member, Scorer
+from cpsd.training.compiling import compiled
+from cpsd.training.members import Member, Scorer, lay_channels_last
 from cpsd.training.task import SoftLabels, TrainingTask
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def fit(
     checkpoint: Path,
     soft_labels: SoftLabels | None = None,
     accelerator: str = "auto",
+    compile_networks: bool = False,
     callbacks: Sequence[lightning.Callback] = (),
 ) -> Cost:
     """Train the members on the same batches; each ends with the weights of its best epoch.
@@ -69,13 +71,19 @@ def fit(
         checkpoint: the file to go on from, written anew after every epoch.
         soft_labels: the teachers' logits, for a student.
         accelerator: Lightning's.
+        compile_networks: let them learn by compiled code; the same results to rounding.
         callbacks: progress bars and the like.
 
     Raises:
-        TrainingError: a loss that is not finite, or memory that ran out.
+        TrainingError: a loss that is not finite, memory that ran out, or no compiler.
         RunError: a damaged checkpoint, a full disk.
         DataError: a picture that cannot be read.
     """
+    networks = [member.network for member in members]
+    for network in networks:
+        if accelerator == "cuda":  # on a CPU it changes nothing: weights are laid out anew anyway
+            lay_channels_last(network)
+        network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
     task = TrainingTask(
         members,
         objective,
@@ -86,8 +94,6 @@ def fit(
         reduction=reduction,
         soft_labels=soft_labels,
     )
-    for member in members:
-        member.network.train()  # Lightning leaves the mode as it is: eval after an evaluation.
     resume_from = _where_to_resume(checkpoint, members)
     workers = _WorkersMemory()
     with (
@@ -96,6 +102,7 @@ def fit(
         plain_file_errors(folder),
         _plain_batch_errors(training, len(members)),
         _interruptible(),
+        compiled(networks) if compile_networks else nullcontext(),
     ):
         trainer = lightning.Trainer(
             accelerator=accelerator,

@@ -143,6 +143,17 @@ def decayed_parameters(
     ]
 
 
+def lay_channels_last(network: nn.Module) -> None:
+    """Lay the kernels of convolutions out as ``scaled_pixels`` lays out pictures.
+
+    Those of ``nn.Conv2d`` alone: another module may count on the layout of what it has.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and "weight" in module._parameters:
+            weight = module.weight
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def scaled_pixels(images_BHW: torch.Tensor) -> torch.Tensor:
     """Return uint8 pixels (B, 3, H, W) as float32 in [0, 1], what every predictor takes.
 
