@@ -108,6 +108,16 @@ def test_heads_are_exported_for_any_number_of_pictures(head: str) -> None:
     assert_exported_for_any_number(classifier(head).head, torch.rand(3, 96, 2, 3))
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_are_compiled_as_one_graph(head: str) -> None:
+    network = classifier(head).head
+    compiled: Any = torch.compile(network, backend="eager", fullgraph=True)
+    example = torch.rand(3, 96, 2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(example), network(example))
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_networks_are_exported_for_any_number_of_pictures(backbone: str) -> None:
     assert_exported_for_any_number(classifier("linear", backbone), pictures(3))
