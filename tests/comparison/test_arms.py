@@ -53,6 +53,11 @@ def test_plain_training_has_the_students_epochs_and_the_long_one_the_whole_budge
     assert config_of("baseline-long").training.epochs == 70
 
 
+def test_teachers_that_are_made_of_a_baseline_keep_the_one_that_is_configured() -> None:
+    config = replace(CONFIG, teachers=TeachersConfig(epochs=3, start="baseline"))
+    assert BY_NAME["cpsd"].config(config, BUDGET, seed=7, teachers=5).training == CONFIG.training
+
+
 def test_one_strategy_alone_shares_teachers_and_soft_labels_with_the_method() -> None:
     for name, alpha in (("psd-c", 1.0), ("psd-d", 0.0)):
         config = config_of(name)

@@ -62,6 +62,8 @@ class Arm:
 
 
 def _method(config: RunConfig, budget: Budget) -> RunConfig:
+    if config.teachers.need_baseline:
+        return config  # its teachers are made of a baseline of training.epochs
     # Written out, so that the baseline of its runs is the arm's and needs no training of its own.
     teachers = replace(config.teachers, epochs=teacher_config(config).training.epochs)
     return replace(_plain(config, budget), teachers=teachers)

@@ -178,8 +178,9 @@ class Comparison:
         )
         stages = pipeline.stages()
         scored = (arm.predictor, *arm.ensembles)
-        # The method's own runs say what scores do not; all that this needs is there.
-        findings = (EVALUATION, FINDINGS) if arm.name == CPSD else ()
+        # The method's own runs say what scores do not, as long as it needs no further baseline.
+        same_baseline = student_config(config).training.epochs == config.training.epochs
+        findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
         wanted = needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored), *findings)
         with directory.locked():
             execute(

@@ -25,7 +25,7 @@ COMPARE_FILE = "compare.json"
 METRICS = ("mAP", "CF1", "OF1")
 REFERENCES = ("baseline", "baseline-long")
 """The arms that every other is compared to."""
-NO_RUN = {"manifest": None, "config": None, "partitions": None, "scored": []}
+NO_RUN: dict[str, Any] = {"manifest": None, "config": None, "partitions": None, "scored": []}
 """What is known of the method before its first run is done."""
 
 
