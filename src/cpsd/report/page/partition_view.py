@@ -126,7 +126,7 @@ def partition_views(files: RunFiles) -> PartitionViews | None:
     source = files.place(GRAPH_FILE)
     graph = LabelGraph.load(files.path(GRAPH_FILE))
     images = tuple(graph.images_with_label.tolist())
-    num_pairs = (graph.images_with_both.nnz - np.count_nonzero(images)) // 2
+    num_pairs = int(graph.images_with_both.nnz - np.count_nonzero(images)) // 2
     if len(graph.labels) > MOST_LABELS:
         return PartitionViews(source, graph.labels.names, images, (), num_pairs, ())
     together = co_occurrence_affinity(graph).toarray()
