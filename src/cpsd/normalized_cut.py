@@ -137,7 +137,7 @@ def _search(
     affinity: Affinity, num_parts: int, *, seed: int, min_size: int, spare: int, starts: int
 ) -> Indices:
     """Search a graph without isolated nodes; ``spare`` of them will fill up small parts."""
-    rng = np.random.default_rng(derive_seed(seed, "normalized cut"))
+    rng = np.random.default_rng(derive_seed(seed, "tabu search"))
     starts = min(starts, max(_FEWEST_STATES, _MOST_SUMS // (num_parts * len(affinity))))
     first = _starts(affinity, num_parts, seed=seed, min_size=min_size, spare=spare, rng=rng)
     first = first[:starts]

@@ -198,7 +198,7 @@ def _duplicates(records: Records) -> list[Problem]:
 
 def _decode(records: Records, progress: Callable[[int, int], None] | None) -> _Files:
     """Decode every picture once, and return a hash a row and what could not be decoded."""
-    keys = picture_keys(records)
+    keys = list(picture_keys(records))
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     unique = sorted(first.values())
     found: dict[str, str | PictureError] = {}
@@ -238,7 +238,7 @@ def _kind(error: PictureError) -> ProblemKind:
 
 def _same_content(records: Records, hashes: Iterable[str]) -> list[Problem]:
     """Return a problem for every picture that is another file of another split, pixel by pixel."""
-    keys = picture_keys(records)
+    keys = list(picture_keys(records))
     first: dict[str, int] = {}
     problems = []
     for i, content in enumerate(hashes):

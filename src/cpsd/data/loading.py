@@ -63,7 +63,9 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
             records.packed.require(config.size)
             memory_share = 0.0
         self._kept = kept_pixels(records, config.size, memory_share=memory_share)
-        self._targets = torch.tensor(records.targets)
+        # The records' own memory: a copy for each loader would double the greatest part of them.
+        targets = records.targets
+        self._targets = torch.from_numpy(targets if targets.flags.writeable else targets.copy())
 
     def __len__(self) -> int:
         return len(self.records)

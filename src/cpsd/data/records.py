@@ -1,7 +1,8 @@
 """Records: the one in-memory form of a data set, whatever format it came from."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpsd.data.packed_pixels import PackedPixels
+from cpsd.data.texts import Names, Texts
 from cpsd.errors import DataError
 from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
 
@@ -21,6 +23,9 @@ UNASSIGNED = ""
 @dataclass(frozen=True, eq=False)
 class Records:
     """Pictures, what is known of their labels, and the split each belongs to.
+
+    Texts are kept compactly whatever sequence they come in (``cpsd.data.texts``): a million
+    pictures with eighty labels take some 150 MB.
 
     Args:
         paths: N picture paths as the source wrote them, with forward slashes, relative to ``root``
@@ -37,12 +42,12 @@ class Records:
         DataError: the lengths do not agree, or a target is not 1, 0 or -1.
     """
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     targets: Targets
     labels: LabelSpace
-    splits: tuple[str, ...]
+    splits: Sequence[str]
     root: Path
-    origins: tuple[str, ...]
+    origins: Sequence[str]
     packed: PackedPixels | None = None
 
     def __post_init__(self) -> None:
@@ -54,8 +59,17 @@ class Records:
             )
         if not len(self.splits) == len(self.origins) == num_images:
             raise DataError("Every picture needs one split and one origin.")
-        if not np.isin(self.targets, (-1, 0, 1)).all():
+        if self.targets.size and not -1 <= self.targets.min() <= self.targets.max() <= 1:
             raise DataError("A target is 1 (present), 0 (absent) or -1 (unknown), nothing else.")
+        for name, kind in (("paths", Texts), ("splits", Names), ("origins", Texts)):
+            texts = getattr(self, name)
+            if not isinstance(texts, kind):
+                object.__setattr__(self, name, kind(texts))
+
+    @property
+    def _names(self) -> Names:
+        assert isinstance(self.splits, Names)
+        return self.splits
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,28 +80,36 @@ class Records:
 
     def indices(self, split: str) -> NDArray[np.intp]:
         """Return the rows of ``split``, ascending."""
-        return np.flatnonzero(np.array([s == split for s in self.splits], dtype=bool))
+        return np.flatnonzero(self._names.equal(split))
 
     def test_splits(self) -> tuple[str, ...]:
         """Return the test splits there are: ``test`` first, further ones in order of appearance."""
-        seen = dict.fromkeys(s for s in self.splits if s == TEST or s.startswith(f"{TEST}-"))
+        seen = [s for s in self._names.distinct if s == TEST or s.startswith(f"{TEST}-")]
         return tuple(sorted(seen, key=lambda split: split != TEST))
+
+    def distinct_splits(self) -> tuple[str, ...]:
+        """Return the splits there are, in order of appearance."""
+        return self._names.distinct
+
+    def with_renamed_splits(self, names: Mapping[str, str]) -> "Records":
+        """Return the same pictures with other names of splits; ``names`` has every one there is."""
+        return replace(self, splits=self._names.renamed(names))
 
     def select(self, rows: Sequence[int] | NDArray[np.intp]) -> "Records":
         """Return the records of ``rows``, in the given order."""
-        rows = [int(r) for r in rows]
+        rows = np.asarray(rows, dtype=np.intp)
         return replace(
             self,
-            paths=tuple(self.paths[r] for r in rows),
+            paths=_texts(self.paths).take(rows),
             targets=self.targets[rows],
-            splits=tuple(self.splits[r] for r in rows),
-            origins=tuple(self.origins[r] for r in rows),
+            splits=self._names.take(rows),
+            origins=_texts(self.origins).take(rows),
             packed=None if self.packed is None else self.packed.select(rows),
         )
 
     def with_splits(self, splits: Sequence[str]) -> "Records":
         """Return the same pictures with other splits."""
-        return replace(self, splits=tuple(splits))
+        return replace(self, splits=Names(splits))
 
     def without_positive(self) -> NDArray[np.bool_]:
         """Return which pictures ``(N,)`` have something known of them but no positive label."""
@@ -98,6 +120,21 @@ class Records:
         """Return a SHA-256 over paths, targets, labels and splits (not over picture contents)."""
         digest = hashlib.sha256()
         for names in (self.labels.names, self.paths, self.splits):
-            digest.update("\0".join(names).encode(errors="surrogateescape") + b"\1")
-        digest.update(np.ascontiguousarray(self.targets).tobytes())
+            for piece in _joined(names):
+                digest.update(piece.encode(errors="surrogateescape"))
+            digest.update(b"\1")
+        digest.update(np.ascontiguousarray(self.targets).data)
         return digest.hexdigest()
+
+
+def _texts(texts: Sequence[str]) -> Texts:
+    assert isinstance(texts, Texts)
+    return texts
+
+
+def _joined(names: Iterable[str]) -> Iterator[str]:
+    """Yield the names with a zero between them, in pieces: never a million strings at once."""
+    left, begin = iter(names), ""
+    while some := list(itertools.islice(left, 10_000)):
+        yield begin + "\0".join(some)
+        begin = "\0"

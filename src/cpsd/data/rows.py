@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from sys import intern
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from cpsd.data.records import Records
+from cpsd.data.texts import Names, Texts
 from cpsd.errors import DataError, did_you_mean
 from cpsd.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
@@ -110,9 +112,9 @@ class _Gathering:
         self.index = {name: i for i, name in enumerate(names)}
         self.fixed = fixed
         self.problems: list[Problem] = []
-        self.paths: list[str] = []
+        self.paths = Texts()
         self.splits: list[str] = []
-        self.origins: list[str] = []
+        self.origins = Texts()
         # Flat arrays, one entry a label that a row names: a tenth of the memory of tuples.
         self.others = array("b")
         self.rows, self.columns, self.values = array("q"), array("i"), array("b")
@@ -142,7 +144,7 @@ class _Gathering:
                     self.values.append(value)
         if row.path:
             self.paths.append(row.path)
-            self.splits.append(row.split)
+            self.splits.append(intern(row.split))  # few, and a million rows
             self.origins.append(row.origin)
             self.others.append(row.others)
 
@@ -158,12 +160,12 @@ class _Gathering:
         columns = rank[np.array(self.columns, dtype=np.intp)]
         targets[rows, columns] = np.array(self.values, dtype=np.int8)
         return Records(
-            paths=tuple(self.paths),
+            paths=self.paths,
             targets=targets,
             labels=LabelSpace(tuple(names)),
-            splits=tuple(self.splits),
+            splits=Names(self.splits),
             root=root,
-            origins=tuple(self.origins),
+            origins=self.origins,
         )
 
 

@@ -15,7 +15,7 @@ from cpsd.data.nuswide import nuswide_source
 from cpsd.data.pack import open_pack
 from cpsd.data.records import TRAIN, Records
 from cpsd.data.rows import Source, read_label_list, read_strictly
-from cpsd.data.splits import assign_splits, limit_splits, picture_keys
+from cpsd.data.splits import assign_splits, first_rows, limit_splits, picture_keys
 from cpsd.data.table import table_source
 from cpsd.data.voc import voc_source
 from cpsd.errors import ConfigError, DataError
@@ -165,7 +165,7 @@ def with_unlabelled(records: Records, folder: str) -> tuple[Records, tuple[str, 
 
 def duplicate_notices(records: Records) -> list[str]:
     """Return a sentence on pictures that stand in more than one row, if there are any."""
-    count = len(records) - len(set(picture_keys(records)))
+    count = int((first_rows(records) != np.arange(len(records))).sum())
     if not count:
         return []
     return [

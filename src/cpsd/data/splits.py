@@ -8,7 +8,7 @@ Stratification of Multi-Label Data, ECML PKDD 2011).
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
@@ -77,7 +77,7 @@ def name_splits(records: Records, test_split: str | None) -> tuple[Records, list
     Raises:
         DataError: no picture is in ``test_split``.
     """
-    written = dict.fromkeys(split.strip() for split in records.splits)
+    written = dict.fromkeys(split.strip() for split in records.distinct_splits())
     if test_split is not None and test_split.strip() not in written:
         there = ", ".join(f"'{split}'" for split in written if split) or "none"
         raise DataError(
@@ -91,33 +91,51 @@ def name_splits(records: Records, test_split: str | None) -> tuple[Records, list
             named[split] = normalise_split(split, test_split=test_split)
         except DataError as error:
             named[split], wrong[split] = split, str(error)
-    stripped = [split.strip() for split in records.splits]
-    problems = [
-        Problem("split", origin, wrong[split])
-        for split, origin in zip(stripped, records.origins, strict=True)
-        if split in wrong
-    ]
-    return records.with_splits([named[split] for split in stripped]), problems
+    problems = []
+    if wrong:
+        problems = [
+            Problem("split", origin, wrong[split.strip()])
+            for split, origin in zip(records.splits, records.origins, strict=True)
+            if split.strip() in wrong
+        ]
+    renamed = {split: named[split.strip()] for split in records.distinct_splits()}
+    return records.with_renamed_splits(renamed), problems
 
 
-def picture_keys(records: Records) -> list[str]:
-    """Return N keys that are equal where two rows name the same file.
+def picture_keys(records: Records) -> Iterator[str]:
+    """Yield N keys that are equal where two rows name the same file.
 
     Paths are compared as text (``a/../b.jpg`` is ``b.jpg``): links are not followed.
     """
     root = os.path.realpath(records.root)
-    return [os.path.normpath(os.path.join(root, path)) for path in records.paths]  # noqa: PTH118
+    return (os.path.normpath(os.path.join(root, path)) for path in records.paths)  # noqa: PTH118
+
+
+def first_rows(records: Records) -> NDArray[np.intp]:
+    """Return for each row ``(N,)`` the first row that names the same file, see ``picture_keys``."""
+    keys = map(hash, picture_keys(records))
+    hashes = np.fromiter(keys, dtype=np.int64, count=len(records))
+    _, first, place_N = np.unique(hashes, return_index=True, return_inverse=True)
+    first_N: NDArray[np.intp] = first[place_N]
+    repeated = np.flatnonzero(first_N != np.arange(len(records)))
+    again = [[int(i), int(first_N[i])] for i in repeated]
+    keys_of = list(picture_keys(records.select(np.array(again, dtype=np.intp).ravel())))
+    if keys_of[::2] == keys_of[1::2]:
+        return first_N
+    seen: dict[str, int] = {}  # two files with one hash: a chance in ten million for a million
+    found = (seen.setdefault(key, i) for i, key in enumerate(picture_keys(records)))
+    return np.fromiter(found, dtype=np.intp, count=len(records))
 
 
 def split_clashes(records: Records) -> list[Problem]:
     """Return a problem for every row whose picture an earlier row puts into another split."""
-    first: dict[str, int] = {}
     problems = []
-    splits = [split or TRAIN for split in records.splits]
-    for i, key in enumerate(picture_keys(records)):
-        j = first.setdefault(key, i)
-        if splits[i] != splits[j]:
-            there, here = splits[j], splits[i]
+    first_N = first_rows(records)
+    splits = records.splits
+    for i in np.flatnonzero(first_N != np.arange(len(records))).tolist():
+        j = int(first_N[i])
+        if (splits[i] or TRAIN) != (splits[j] or TRAIN):
+            there, here = splits[j] or TRAIN, splits[i] or TRAIN
             detail = (
                 f"{records.paths[i]} is in {here}, but in {there} by {records.origins[j]}; "
                 "a picture may be in one split only."
@@ -173,8 +191,8 @@ def draw_splits(
     rows = [i for i, split in enumerate(splits) if split == TRAIN and known[i]]
     if not shares or not rows:
         return records.with_splits(splits), tuple(notices)
-    keys = picture_keys(records)
-    first: dict[str, int] = {}
+    keys = first_rows(records).tolist()
+    first: dict[int, int] = {}
     for i in rows:
         first.setdefault(keys[i], i)
     pictures = list(first.values())
@@ -216,7 +234,7 @@ def limit_splits(
         return records, ()
     kept: list[int] = []
     notices = []
-    for split in dict.fromkeys(records.splits):
+    for split in records.distinct_splits():
         rows = records.indices(split)
         if len(rows) > limit:
             generator = np.random.default_rng(derive_seed(seed, "limit", split))
