@@ -33,6 +33,8 @@ TOPICS: tuple[str, ...] = (
     "partition_speed",
     "index_memory",
     "startup",
+    "input_path",
+    "teachers_together",
 )
 """Modules beside this one, in the order of the table."""
 
