@@ -28,7 +28,9 @@ from harness import Row
 from cpsd.files import write_json
 
 TOPICS: tuple[str, ...] = (
+    "student_step",
     "soft_label_store",
+    "cpu_prediction",
     "evaluation_speed",
     "partition_speed",
     "index_memory",

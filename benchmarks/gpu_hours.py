@@ -4,9 +4,10 @@
     python benchmarks/gpu_hours.py --write    # put the hours into the recipes and the README
     python benchmarks/gpu_hours.py --check    # exit code 1 where these say something else
 
-Counted is one forward pass of the real network (on torch's meta device: nothing is computed), times
-how often a run makes it. Not counted: loading pictures, which takes as many cores as it takes, and
-what a network that does not keep the GPU busy wastes.
+Counted are one forward and one backward pass of the real networks (on torch's meta device: nothing
+is computed), as a run counts its own, times how often a run makes them. Not counted: loading
+pictures, which takes as many cores as it takes, and what a network that does not keep the GPU busy
+wastes.
 """
 
 import argparse
@@ -19,15 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from cpsd.arguments import parse, recipe_names, run_config
 from cpsd.config import RunConfig
+from cpsd.flops import Flops, step_flops
 from cpsd.labels import LabelSpace
 from cpsd.method import student_config, teacher_config
 from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import build_classifier
 from cpsd.models.stage_shares import NUM_LABELS, stage_shares
+from cpsd.models.trunk import Trunk
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
@@ -39,11 +41,6 @@ FLOPS_A_SECOND = {"16-mixed": 60e12, "bf16-mixed": 60e12, "32": 23e12}
 ResNet50 v1.5 for PyTorch) makes 2,470 pictures a second in mixed precision and 938 in TF32, each
 of 3 x 8.2e9 operations. Large matrix products, as heads with tokens make, reach more of the
 promise, depthwise convolutions less."""
-
-STEP = 3
-"""Forward passes that a training step is worth: backward makes two products for each one of
-forward, for the input and for the weights. Counted by FlopCounterMode it is 2.98 for ResNet-101; of
-grouped convolutions FlopCounterMode miscounts the backward pass, so it is not asked."""
 
 SENTENCE = re.compile(r"^# Estimate: .*$", re.MULTILINE)
 TABLE = re.compile(r"(?<=<!-- recipes -->\n).*?(?=<!-- /recipes -->)", re.DOTALL)
@@ -94,23 +91,26 @@ def stage_flops(config: RunConfig, size: Size) -> dict[str, float]:
     num_teachers = parts * len(config.partition.strategies)
     num_strategies = len(config.partition.strategies)
     model, side = config.model, config.image.size
-    whole = forward_flops(model, side, size.labels)
-    trunk = trunk_flops(model, side, config.teachers.shared_stages)
+    whole = picture_flops(model, side, size.labels)
+    shared = config.teachers.shared_stages
+    trunk = trunk_flops(model, side, shared)
     # What each teacher has of its own; the trunk computes once for all that look at a picture.
-    teacher = forward_flops(model, side, round(size.labels / parts)) - trunk
+    of_teacher = picture_flops(model, side, round(size.labels / parts), shared)
+    teacher = of_teacher.forward - trunk
     # Validation asks the network as it is and its moving average.
     validated = validation * (2 if config.training.ema_decay > 0 else 1)
     student = student_config(config).training.epochs
     views = config.distillation.views or student
-    an_epoch = STEP * train + validated
+    an_epoch = (whole.forward + whole.backward) * train + whole.forward * validated
     on_trunks = num_strategies * (train + min(validated, validation)) * trunk
-    trained = an_epoch * num_teachers * teacher + on_trunks
+    own = (teacher + of_teacher.backward) * train + teacher * validated
+    trained = num_teachers * own + on_trunks
     return {
-        "baseline": config.training.epochs * an_epoch * whole,
+        "baseline": config.training.epochs * an_epoch,
         "teachers": teacher_config(config).training.epochs * trained,
         "soft labels": views * train * (num_teachers * teacher + trunk),
-        "student": student * an_epoch * whole,
-        "evaluation": test * (2 * whole + num_teachers * teacher + num_strategies * trunk),
+        "student": student * an_epoch,
+        "evaluation": test * (2 * whole.forward + num_teachers * teacher + num_strategies * trunk),
     }
 
 
@@ -121,20 +121,18 @@ def trunk_flops(model: ModelConfig, side: int, num_stages: int) -> float:
         return 0.0
     # A share of the network that the shares are counted on.
     share = stage_shares(model, side).stages[num_stages - 1]
-    return share * forward_flops(model, side, NUM_LABELS)
+    return share * picture_flops(model, side, NUM_LABELS).forward
 
 
 @cache
-def forward_flops(model: ModelConfig, side: int, num_labels: int) -> float:
-    """Return the operations of a picture's forward pass, a multiplication and addition as two."""
+def picture_flops(model: ModelConfig, side: int, num_labels: int, shared_stages: int = 0) -> Flops:
+    """Return the operations of a picture, forward and backward; none backward in shared stages."""
     labels = LabelSpace(tuple(f"label {i}" for i in range(num_labels)))
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.device("meta"):
         network = build_classifier(labels, replace(model, weights="none", label_embeddings=None))
-        network.eval()
-        images = torch.empty(1, 3, side, side)
-        before = counter.get_total_flops()  # of making the network
-        network(images)
-    return float(counter.get_total_flops() - before)
+        if shared_stages:
+            Trunk(network, shared_stages)
+        return step_flops(network.eval(), torch.empty(1, 3, side, side))
 
 
 def sentence(name: str) -> str:

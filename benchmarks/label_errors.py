@@ -12,7 +12,8 @@ have of themselves count against a ranking that finds them.
 - `cleanlab`: its quality of each target (self-confidence), on the mean probability of the two.
 - `cleanlab, filtered`: the same order, those first that its confident learning calls issues.
 - `cleanlab, calibrated`: its quality on our calibrated probabilities, to tell the calibration from
-  the ranking. It takes errors to strike all targets alike, ours both kinds to be equally many.
+  the ranking. It takes errors to strike all targets alike, ours estimates how often each kind
+  occurs.
 
 Flips are `uniform` over all targets, `balanced` (as many present as absent targets) or `missing`
 (present ones only: labels that were forgotten). Needs cleanlab (pip install cleanlab).

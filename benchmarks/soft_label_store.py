@@ -29,8 +29,8 @@ def measure(*, smoke: bool) -> list[Row]:
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        logits_VNSC = _random_logits(generator, shape)
-        _write_store(folder, logits_VNSC)
+        logits_VNSC = random_logits(generator, shape)
+        write_store(folder, logits_VNSC)
         opening = alternate({"opening": lambda: SoftLabelStore(folder)}, rounds=3 if smoke else 21)
         store = SoftLabelStore(folder)
         batches = [
@@ -82,7 +82,7 @@ def _reader(
     return reader
 
 
-def _random_logits(
+def random_logits(
     generator: np.random.Generator, shape: tuple[int, int, int, int]
 ) -> NDArray[np.float16]:
     """Return random finite float16, made view by view to spare memory."""
@@ -92,7 +92,7 @@ def _random_logits(
     return logits_VNSC
 
 
-def _write_store(folder: Path, logits_VNSC: NDArray[np.float16]) -> None:
+def write_store(folder: Path, logits_VNSC: NDArray[np.float16]) -> None:
     """Write the files that ``write_soft_labels`` would, of logits that no teacher gave."""
     num_views, num_images, num_strategies, num_labels = logits_VNSC.shape
     np.save(folder / ROWS, np.arange(num_images))

@@ -150,6 +150,7 @@ def label_errors(labels: Sequence[str], fractions: Fractions) -> dict[str, Any]:
     return {
         "ensembles": ["teachers/co-occurrence", "teachers/dis-occurrence"],
         "entries_considered": 20000,
+        "estimated_rates": {"forgotten": 0.0625, "surplus": 0.003},
         "entries_suspected": 2,
         "entries": [
             {

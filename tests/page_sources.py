@@ -163,6 +163,7 @@ DERIVED: dict[str, Callable[[list[Any]], Any]] = {
     "difference": lambda found: None if None in found else found[0] - found[1],
     "ratio": lambda found: sum(found[:-1]) / found[-1],
     "sum": sum,
+    "mean": lambda found: sum(found) / len(found),
     "length": lambda found: len(found[0]),
     "rows": lambda found: len(found[0]) - 1,
     "share": _share_inside,

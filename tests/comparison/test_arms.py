@@ -12,6 +12,7 @@ from cpsd.config import (
     TrainingConfig,
 )
 from cpsd.errors import ConfigError
+from cpsd.method import student_config, teacher_config
 
 CONFIG = RunConfig(
     seed=4,
@@ -38,14 +39,23 @@ def test_every_arm_has_its_seeds_and_keeps_what_is_not_its_own(arm: object) -> N
         assert getattr(config, section) == getattr(CONFIG, section)
 
 
-def test_the_method_is_the_given_configuration() -> None:
+def test_the_method_trains_as_configured_and_its_baseline_as_the_arm_of_that_name() -> None:
     expected = replace(CONFIG, seed=7, teachers=replace(CONFIG.teachers, seed=5))
-    assert config_of("cpsd") == expected
+    found = config_of("cpsd")
+    assert student_config(found).training == student_config(expected).training
+    assert teacher_config(found).training == teacher_config(expected).training
+    assert found.training == config_of("baseline").training
+    assert replace(found, training=expected.training, teachers=expected.teachers) == expected
 
 
 def test_plain_training_has_the_students_epochs_and_the_long_one_the_whole_budget() -> None:
     assert config_of("baseline").training.epochs == 9
     assert config_of("baseline-long").training.epochs == 70
+
+
+def test_teachers_that_are_made_of_a_baseline_keep_the_one_that_is_configured() -> None:
+    config = replace(CONFIG, teachers=TeachersConfig(epochs=3, start="baseline"))
+    assert BY_NAME["cpsd"].config(config, BUDGET, seed=7, teachers=5).training == CONFIG.training
 
 
 def test_one_strategy_alone_shares_teachers_and_soft_labels_with_the_method() -> None:

@@ -56,9 +56,21 @@ def test_what_has_the_same_fingerprint_is_made_once(compared: Path) -> None:
 
 def test_arms_are_run_only_as_far_as_they_are_needed(compared: Path) -> None:
     assert not (compared / "runs/baseline/0/teachers").exists()
-    assert not (compared / "runs/cpsd/0/baseline").exists()
+    assert not (compared / "runs/psd-c/0/baseline").exists()
     assert (compared / "runs/ensemble-kd/0/teachers/whole-4").is_dir()
     assert not (compared / "runs/ensemble-kd/0/teachers/whole-5").exists()
+
+
+def test_the_methods_runs_have_findings_and_pages_and_the_arms_own_baseline(compared: Path) -> None:
+    for seed in SEEDS:
+        run, baseline = compared / "runs/cpsd" / seed, "baseline/model.safetensors"
+        assert (run / baseline).samefile(compared / "runs/baseline" / seed / baseline)
+        assert (run / "findings/context-test.json").is_file()
+        assert (run / "evaluation/test-unseen.json").is_file()
+    page = (compared / "report.html").read_text(encoding="utf-8")
+    assert all(f'href="runs/cpsd/{seed}/report.html"' in page for seed in SEEDS)
+    assert "<h1" in (first := (compared / "runs/cpsd/0/report.html").read_text(encoding="utf-8"))
+    assert ">cpsd/0</h1>" in first
 
 
 def test_random_parts_are_as_large_as_those_of_the_cuts(compared: Path) -> None:

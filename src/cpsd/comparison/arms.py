@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from cpsd.config import RunConfig
 from cpsd.errors import ConfigError
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
-from cpsd.method import student_config
+from cpsd.method import student_config, teacher_config
 from cpsd.strategies import CUTS, RANDOM, SHUFFLED, WHOLE
 
 BASELINE_LONG = "baseline-long"
@@ -62,7 +62,11 @@ class Arm:
 
 
 def _method(config: RunConfig, budget: Budget) -> RunConfig:
-    return config
+    if config.teachers.need_baseline:
+        return config  # its teachers are made of a baseline of training.epochs
+    # Written out, so that the baseline of its runs is the arm's and needs no training of its own.
+    teachers = replace(config.teachers, epochs=teacher_config(config).training.epochs)
+    return replace(_plain(config, budget), teachers=teachers)
 
 
 def _plain(config: RunConfig, budget: Budget) -> RunConfig:
@@ -92,11 +96,11 @@ def _random_parts(config: RunConfig, budget: Budget) -> RunConfig:
 
 
 def _first_cut(config: RunConfig, budget: Budget) -> RunConfig:
-    return replace(config, distillation=replace(config.distillation, alpha=1.0))
+    return replace(_method(config, budget), distillation=replace(config.distillation, alpha=1.0))
 
 
 def _second_cut(config: RunConfig, budget: Budget) -> RunConfig:
-    return replace(config, distillation=replace(config.distillation, alpha=0.0))
+    return replace(_method(config, budget), distillation=replace(config.distillation, alpha=0.0))
 
 
 def _taught_by(config: RunConfig, strategies: tuple[str, ...]) -> RunConfig:

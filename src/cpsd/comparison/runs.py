@@ -29,7 +29,7 @@ from cpsd.execution import execute, needed
 from cpsd.files import read_json
 from cpsd.method import student_config
 from cpsd.partition import read_partition
-from cpsd.pipeline import Pipeline
+from cpsd.pipeline import EVALUATION, FINDINGS, Pipeline
 from cpsd.run import RunDirectory, Stage, StageState
 from cpsd.run_predictions import PREDICTIONS
 from cpsd.training.soft_label_writing import Progress, uncounted
@@ -178,7 +178,10 @@ class Comparison:
         )
         stages = pipeline.stages()
         scored = (arm.predictor, *arm.ensembles)
-        wanted = needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored))
+        # The method's own runs say what scores do not, as long as it needs no further baseline.
+        same_baseline = student_config(config).training.epochs == config.training.epochs
+        findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
+        wanted = needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored), *findings)
         with directory.locked():
             execute(
                 stages,

@@ -4,19 +4,18 @@
    targets in question. Losses such as the asymmetric one push probabilities up, far or less far by
    label; uncalibrated, the list is a list of the labels that were pushed most. Two numbers a label
    cannot learn the errors by heart.
-2. The ensembles are combined by the mean of their calibrated logits, which is calibrated once more:
-   a mean of two that agree is too timid. This gives the probability ``p`` of the label.
-3. With an error rate ``e1`` among absent and ``e0`` among present ones, the odds that a target is
-   wrong are about ``e1 (1 - p) / p`` where it says present and ``e0 p / (1 - p)`` where it says
-   absent. Confident learning's self-confidence (Northcutt, Jiang and Chuang, JAIR 2021; for several
-   labels Thyagarajan et al., 2022) takes both rates to be equal. Of a rare label nearly all errors
-   are then surplus ones, and no forgotten label is ever listed. We take both kinds of error to be
-   equally many: ``e0 / e1 = (1 - q) / q``, where ``q`` is the share of images with the label. So a
-   target's *score* is the sigmoid of its log odds after half the label's own, ``log(q / (1 - q)) /
-   2``, is taken away. Low scores are likely errors.
+2. The mean of the ensembles' calibrated logits is the score from which the truth is told, and how
+   often labels are forgotten and how often noted in excess is estimated together with that
+   (``cpsd.evaluation.error_rates``). Of a rare label nearly all errors would be surplus ones if
+   both rates were equal, as confident learning's self-confidence takes them to be (Northcutt,
+   Jiang and Chuang, JAIR 2021; for several labels Thyagarajan et al., 2022), and nearly none if
+   only forgotten ones occur, which in practice is common.
+3. A target's *score* is how probably it is right, given rates and regressions. Low scores are
+   likely errors, of both kinds in one order.
 
-A score is no probability of an error: how common errors are is not known, and hard pictures have
-low scores too. A target is *suspected* if each ensemble alone scores it below one half.
+A score is as good as the model: pictures on which a label is hard to see have low scores too. A
+target is *suspected* if each ensemble alone contradicts it, both kinds of error taken to be equally
+many: by its own calibrated logit, half the label's log odds taken away.
 
 The images must be held out: an ensemble that was trained on a wrong target defends it.
 """
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from cpsd.evaluation.error_rates import ErrorRates, estimate_error_rates
 from cpsd.evaluation.figures import figure
 from cpsd.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace, Targets
 
@@ -45,16 +45,18 @@ class LabelQuality:
     """How credible each target is.
 
     Args:
-        score: ``(N, C)`` in (0, 1), low where the target is likely wrong; NaN for unknown targets
-            and for labels that cannot be judged (no known positive, or no known negative).
-        probability: ``(N, C)`` calibrated probability of the label, of all ensembles together; NaN
-            where the score is.
-        suspected: ``(N, C)`` whether each ensemble alone scores the target below one half.
+        score: ``(N, C)`` in [0, 1], how probably the target is right; NaN for unknown targets and
+            for labels that cannot be judged (no known positive, or no known negative).
+        probability: ``(N, C)`` probability that the image truly has the label, of all ensembles
+            together; NaN where the score is.
+        suspected: ``(N, C)`` whether each ensemble alone contradicts the target.
+        rates: how often targets are wrong; None where no label can be judged.
     """
 
     score: Floats
     probability: Floats
     suspected: NDArray[np.bool_]
+    rates: ErrorRates | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class LikelyError:
         label: the label.
         given: the target: 1 or 0.
         probabilities: ensemble to its own probability of the label, as it is.
-        probability: the calibrated probability of the label, of all ensembles together.
-        score: in (0, 1); the lower, the likelier is the target wrong.
+        probability: of the image truly having the label, of all ensembles together.
+        score: how probably the target is right.
     """
 
     image: str
@@ -100,6 +102,7 @@ class LabelErrorsFinding:
         left_out: labels that cannot be judged.
         entries: the likeliest errors first; at most ``MOST_LISTED`` of each kind.
         per_label: label to suspected targets, labels with any, the most first.
+        rates: how often targets are wrong, as estimated; None where nothing can be judged.
     """
 
     ensembles: tuple[str, ...]
@@ -108,6 +111,7 @@ class LabelErrorsFinding:
     left_out: tuple[str, ...]
     entries: tuple[LikelyError, ...]
     per_label: dict[str, int]
+    rates: ErrorRates | None
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``findings/label-errors-<split>.json`` holds."""
@@ -120,6 +124,12 @@ class LabelErrorsFinding:
             "labels_left_out": list(self.left_out),
             "entries": [entry.to_json() for entry in self.entries],
             "per_label": self.per_label,
+            "estimated_rates": None
+            if self.rates is None
+            else {
+                "forgotten": figure(self.rates.forgotten),
+                "surplus": figure(self.rates.surplus),
+            },
         }
 
 
@@ -137,19 +147,27 @@ def label_quality(logits: Mapping[str, Logits], targets_NC: Targets) -> LabelQua
         raise ValueError("Each ensemble, at least one, must have logits of the targets' shape.")
     score, probability = np.full((2, *targets_NC.shape), np.nan)
     suspected = np.zeros(targets_NC.shape, dtype=np.bool_)
+    judged: dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]] = {}
     for c in range(targets_NC.shape[1]):
         known_N = targets_NC[:, c] != UNKNOWN
         present_N = targets_NC[known_N, c] == PRESENT
         if present_N.all() or not present_N.any():
             continue
         own = [calibrated(logits_NC[known_N, c], present_N) for logits_NC in logits.values()]
-        together = calibrated(np.mean(own, axis=0), present_N)
         towards_given = np.where(present_N, 1, -1)
         middle = logit(present_N.mean()) / 2
-        probability[known_N, c] = expit(together)
-        score[known_N, c] = expit((together - middle) * towards_given)
         suspected[known_N, c] = np.all([(z - middle) * towards_given < 0 for z in own], axis=0)
-    return LabelQuality(score, probability, suspected)
+        judged[c] = known_N, present_N, np.mean(own, axis=0)
+    if not judged:
+        return LabelQuality(score, probability, suspected, None)
+    rates, probabilities = estimate_error_rates(
+        [score_N for _, _, score_N in judged.values()],
+        [present_N for _, present_N, _ in judged.values()],
+    )
+    for (c, (known_N, present_N, _)), p_N in zip(judged.items(), probabilities, strict=True):
+        probability[known_N, c] = p_N
+        score[known_N, c] = 1 - rates.wrong(p_N, present_N)
+    return LabelQuality(score, probability, suspected, rates)
 
 
 def find_label_errors(
@@ -205,6 +223,7 @@ def find_label_errors(
             for c in np.argsort(-count_C, kind="stable")
             if count_C[c]
         },
+        rates=quality.rates,
     )
 
 

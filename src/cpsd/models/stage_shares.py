@@ -6,9 +6,9 @@ from typing import cast
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cpsd.errors import ModelError
+from cpsd.flops import counted
 from cpsd.labels import LabelSpace
 from cpsd.model_config import ModelConfig
 from cpsd.models.backbones import NO_WEIGHTS, Backbone
@@ -65,11 +65,10 @@ def stage_shares(config: ModelConfig, image_size: int) -> StageShares:
 def _operations_until(modules: Sequence[nn.Module], images: torch.Tensor) -> list[int]:
     """Return the operations of the last of ``modules`` up to the end of each of them."""
     counts: dict[nn.Module, int] = {}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        before = counter.get_total_flops()
+    with torch.no_grad(), counted() as counter:
 
         def count(module: nn.Module, *_: object) -> None:
-            counts[module] = counter.get_total_flops() - before
+            counts[module] = counter.flops
 
         hooks = [module.register_forward_hook(count) for module in modules]
         modules[-1](images)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
-from cpsd.comparison.arms import Arm, chosen_arms
+from cpsd.comparison.arms import CPSD, Arm, chosen_arms
 from cpsd.comparison.results import Results
 from cpsd.comparison.runs import ComparedRun, Comparison, Plan, Watching
 from cpsd.config_yaml import as_yaml
@@ -16,7 +16,7 @@ from cpsd.fast import fast
 from cpsd.files import write_json
 from cpsd.manifest import run_facts
 from cpsd.report.comparison_tables import comparison_table, cost_table
-from cpsd.report.page import REPORT_FILE, write_comparison_report
+from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
 from cpsd.run import RunDirectory, Stage, StageState
@@ -68,6 +68,8 @@ def compare(arguments: Namespace) -> int:
         for run in comparison.runs():
             results.add(run)
             write_json(directory.path / COMPARISON_FILE, results.to_json())
+            if run.arm.name == CPSD:
+                write_report(run.path)
             _show_run(results, run)
             if run.arm is plan.arms[-1]:
                 write_comparison_report(directory.path)

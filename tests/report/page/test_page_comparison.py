@@ -1,6 +1,7 @@
 """The page of a comparison."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from cpsd.report.page import write_comparison_report
 from cpsd.report.page.comparison import COMPARE_FILE, comparison_context
 from cpsd.report.page.run_files import RunFiles
 from page_comparison import comparison
-from page_sources import expected, read_page
+from page_run import HOSTILE, make_run
+from page_sources import expected, look_up, read_page
 
 
 def test_every_number_is_what_the_file_says(tmp_path: Path) -> None:
@@ -44,6 +46,58 @@ def test_words_of_the_comparison_stand_on_the_page(tmp_path: Path) -> None:
         "−0.4",  # noqa: RUF001 - what the page shows
     ):
         assert words in whole
+
+
+@pytest.fixture(scope="module")
+def with_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison whose two runs of the method are there."""
+    folder = comparison(tmp_path_factory.mktemp("comparisons") / "c")
+    for seed in (0, 1):
+        make_run(folder / "runs" / "1" / str(seed), labels=(*HOSTILE[:3], "cat"))
+    means = folder / "runs/1/1/findings/unseen-combinations-test.json"
+    content = json.loads(means.read_text(encoding="utf-8"))
+    content["predictors"]["student"]["unseen"]["mAP_common_labels"] = 0.75
+    means.write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_what_was_done_and_how_comes_from_the_methods_first_run(with_runs: Path) -> None:
+    page = read_page(write_comparison_report(with_runs))
+    wrong = [(s, expected(with_runs, s)) for s in page.shown if s.text != expected(with_runs, s)]
+    assert wrong == []
+    assert page.untraced == []
+    files = {source.split("#")[0] for one in page.shown for source in one.sources}
+    first = "runs/1/0"
+    for file in ("manifest.json", "config.yaml", "label_graph.npz", "evaluation/test.json"):
+        assert f"{first}/{file}" in files
+    whole = "".join(page.texts)
+    for words in ("Sub-task teachers.", "Labels without positives", "Affinities, reordered"):
+        assert words in whole
+    assert "The method has no finished run yet" not in whole
+
+
+def test_context_is_the_mean_over_the_methods_runs(with_runs: Path) -> None:
+    shown = read_page(write_comparison_report(with_runs)).shown
+    places = [
+        f"runs/1/{seed}/findings/unseen-combinations-test.json"
+        "#/predictors/student/unseen/mAP_common_labels"
+        for seed in (0, 1)
+    ]
+    first = look_up(with_runs, places[0])
+    texts = {one.derived: one.text for one in shown if set(one.sources) == set(places)}
+    low, high = sorted((first, 0.75))
+    assert texts == {
+        "mean": f"{50 * (first + 0.75):.1f}",
+        "interval": f"{100 * low:.1f} to {100 * high:.1f}",
+    }
+
+
+def test_a_damaged_findings_file_of_a_run_is_named(with_runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(with_runs, folder)
+    (folder / "runs/1/0/findings/context-test.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"context-test\.json"):
+        write_comparison_report(folder)
 
 
 def test_only_runs_with_a_page_are_linked(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ is not finished has fewer of everything.
 from dataclasses import dataclass
 from typing import Any
 
-from cpsd.report.page.page_data import precision_column
+from cpsd.report.page.method_runs import (
+    MEASURES,
+    METHOD_ARM,
+    context_over_seeds,
+    first_run_context,
+    method_runs,
+)
+from cpsd.report.page.page_data import graph_data, precision_column
+from cpsd.report.page.partition_view import partition_views
 from cpsd.report.page.results import Score, span, tone
 from cpsd.report.page.run_files import RunFiles, place
 from cpsd.report.page.traced import Traced, figure
@@ -17,7 +25,8 @@ COMPARE_FILE = "compare.json"
 METRICS = ("mAP", "CF1", "OF1")
 REFERENCES = ("baseline", "baseline-long")
 """The arms that every other is compared to."""
-STUDENT_ARM = "cpsd"
+NO_RUN: dict[str, Any] = {"manifest": None, "config": None, "partitions": None, "scored": []}
+"""What is known of the method before its first run is done."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Row:
     @property
     def kind(self) -> str:
         """How the row stands out: the method's student, or teachers below their arm."""
-        if self.name == STUDENT_ARM:
+        if self.name == METHOD_ARM:
             return "student"
         return "of-arm" if is_of_teachers(self.name) else "arm"
 
@@ -99,6 +108,7 @@ def comparison_context(files: RunFiles) -> dict[str, Any]:
         RunError: ``compare.json`` is missing or damaged.
     """
     content = files.json_object(COMPARE_FILE)
+    own_runs = method_runs(files, content)
     arms = list(content.at("rows").entries())
     seconds = [arm.at("cost", "seconds").value or 0 for arm in arms]
     # An arm's teachers come out of the arm's own runs.
@@ -118,7 +128,22 @@ def comparison_context(files: RunFiles) -> dict[str, Any]:
         "paragraphs": [p for p in str(content.at("method").value or "").split("\n\n") if p.strip()],
         "versions": None,
         "has_labels": comparison_labels(files) is not None,
+        "measures": MEASURES,
+        "contexts": context_over_seeds(own_runs, _splits(content)),
+        **NO_RUN,
+        **first_run_context(own_runs),
     }
+
+
+def comparison_partitions(files: RunFiles) -> dict[str, Any] | None:
+    """Return the partitions for the page's scripts; None where the method has no run yet.
+
+    Raises:
+        PartitionError: a label graph is damaged.
+    """
+    own_runs = method_runs(files, files.json_object(COMPARE_FILE))
+    views = partition_views(own_runs[0]) if own_runs else None
+    return graph_data(views) if views else None
 
 
 def comparison_labels(files: RunFiles) -> dict[str, Any] | None:
@@ -135,7 +160,7 @@ def comparison_labels(files: RunFiles) -> dict[str, Any] | None:
         labels = labels or list(dict.fromkeys(label for _, ap in arms for label, _ in ap.items()))
         columns = [
             precision_column(
-                name, ap, labels, compared_to=REFERENCES[0] if name == STUDENT_ARM else None
+                name, ap, labels, compared_to=REFERENCES[0] if name == METHOD_ARM else None
             )
             for name, ap in arms
         ]

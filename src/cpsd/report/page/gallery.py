@@ -101,7 +101,7 @@ def gallery(files: RunFiles) -> Gallery | None:
 
 def data_uri(files: RunFiles, file: str) -> str | None:
     """Return a picture of the run as a data URI; None for one that is not there or no picture."""
-    path = files.folder / file
+    path = files.path(file)
     kind = _TYPES.get(path.suffix.lower())
     inside = not PurePosixPath(file).is_absolute() and ".." not in PurePosixPath(file).parts
     if kind is None or not inside or not path.is_file():

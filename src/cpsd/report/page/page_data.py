@@ -4,7 +4,7 @@ from typing import Any
 
 from cpsd.report.page.curves import THRESHOLDS, CurveSet
 from cpsd.report.page.partition_view import GRAPH_FILE, PartitionViews
-from cpsd.report.page.run_files import RunFiles, in_predictor_order, place
+from cpsd.report.page.run_files import RunFiles, in_predictor_order
 from cpsd.report.page.traced import Traced
 from cpsd.report.page.training import MemberHistory
 
@@ -79,7 +79,7 @@ def curve_data(files: RunFiles, curve_sets: list[CurveSet]) -> dict[str, Any]:
             {
                 "split": curves.split,
                 "predictor": curves.predictor,
-                "source": place(files.predictions_file(curves.predictor, curves.split)),
+                "source": files.place(files.predictions_file(curves.predictor, curves.split)),
                 "labels": list(curves.labels),
                 "images": curves.images,
                 "positives": curves.positives,

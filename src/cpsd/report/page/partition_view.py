@@ -12,7 +12,7 @@ from PIL import Image
 
 from cpsd.errors import RunError
 from cpsd.graph import LabelGraph, co_occurrence_affinity, dis_occurrence_affinity
-from cpsd.report.page.run_files import RunFiles, place
+from cpsd.report.page.run_files import RunFiles
 from cpsd.report.page.traced import Derivation, Figure, figure, length, show
 
 Floats = NDArray[np.float64]
@@ -75,6 +75,7 @@ class PartitionViews:
     """All partitions of a run.
 
     Args:
+        source: the file of the label graph.
         labels: the run's.
         images: training pictures with each label.
         links: the strongest co-occurrence affinities: two columns and the affinity.
@@ -82,6 +83,7 @@ class PartitionViews:
         views: the partitions; none, and no links, where there are too many labels to draw.
     """
 
+    source: str
     labels: tuple[str, ...]
     images: tuple[int, ...]
     links: tuple[tuple[int, int, float], ...]
@@ -101,12 +103,15 @@ class PartitionViews:
     @property
     def links_shown(self) -> Figure:
         """How many links are drawn."""
-        return _counted(len(self.links), "links")
+        return self._counted(len(self.links), "links")
 
     @property
     def pairs_shown(self) -> Figure:
         """How many pairs of labels occur together."""
-        return _counted(self.num_pairs, "pairs")
+        return self._counted(self.num_pairs, "pairs")
+
+    def _counted(self, number: int, derived: Derivation) -> Figure:
+        return Figure(show(number, "count"), (self.source,), "count", derived, number)
 
 
 def partition_views(files: RunFiles) -> PartitionViews | None:
@@ -116,27 +121,25 @@ def partition_views(files: RunFiles) -> PartitionViews | None:
         PartitionError: the label graph is damaged.
         RunError: a partition names labels that the graph does not have.
     """
-    if not (files.folder / GRAPH_FILE).is_file():
+    if not files.path(GRAPH_FILE).is_file():
         return None
-    graph = LabelGraph.load(files.folder / GRAPH_FILE)
+    source = files.place(GRAPH_FILE)
+    graph = LabelGraph.load(files.path(GRAPH_FILE))
     images = tuple(graph.images_with_label.tolist())
-    num_pairs = (graph.images_with_both.nnz - np.count_nonzero(images)) // 2
+    num_pairs = int(graph.images_with_both.nnz - np.count_nonzero(images)) // 2
     if len(graph.labels) > MOST_LABELS:
-        return PartitionViews(graph.labels.names, images, (), num_pairs, ())
+        return PartitionViews(source, graph.labels.names, images, (), num_pairs, ())
     together = co_occurrence_affinity(graph).toarray()
     links = strongest_links(together, MOST_LINKS)
     names = [file.removeprefix("partitions/") for file in files.names("partitions/*.json")]
     return PartitionViews(
+        source=source,
         labels=graph.labels.names,
         images=images,
         links=links,
         num_pairs=num_pairs,
         views=tuple(_view(files, f"partitions/{name}", graph, together, links) for name in names),
     )
-
-
-def _counted(number: int, derived: Derivation) -> Figure:
-    return Figure(show(number, "count"), (GRAPH_FILE,), "count", derived, number)
 
 
 def strongest_links(affinity_CC: Floats, most: int) -> tuple[tuple[int, int, float], ...]:
@@ -173,7 +176,7 @@ def _view(
             for names in partition.at("parts").value
         ]
     except (TypeError, ValueError) as error:
-        raise RunError(f"{files.folder / file} does not fit {GRAPH_FILE}: {error}") from error
+        raise RunError(f"{files.path(file)} does not fit {GRAPH_FILE}: {error}") from error
     order = [c for part in parts for c in part]
     apart = strategy == "dis-occurrence"
     affinity = dis_occurrence_affinity(graph).toarray() if apart else together
@@ -184,7 +187,7 @@ def _view(
     low, high = (float(between.min()), float(between.max())) if between.size else (0.0, 0.0)
     return PartitionView(
         strategy=strategy,
-        source=place(file),
+        source=files.place(file),
         parts=tuple(tuple(graph.labels.names[c] for c in part) for part in parts),
         order=tuple(order),
         num_parts=length(partition.at("parts")),
@@ -193,7 +196,7 @@ def _view(
         matrix_dark=png(pixels, low, high, DARK),
         matrix_range=(show(low, "decimal"), show(high, "decimal")),
         matrix_side=side,
-        inside=_share_inside(links, parts, f"{GRAPH_FILE} {place(file)}"),
+        inside=_share_inside(links, parts, f"{files.place(GRAPH_FILE)} {files.place(file)}"),
     )
 
 

@@ -16,7 +16,7 @@ class Score:
     value: Figure
     interval: Figure | None
     tone: str = ""
-    """``up`` or ``down`` for a difference whose interval leaves zero out."""
+    """``up`` or ``down`` for a difference that is shown (``tone``)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class SplitResults:
         split: its name.
         num_images: of the split.
         threshold: probability from which a label counts as predicted.
+        by_label: each label and predictor has a threshold of its own instead.
         top_k: labels a picture in ``top_scores``.
         rows: the predictors.
         excluded: labels without a positive, which no mean over labels holds.
@@ -55,6 +56,7 @@ class SplitResults:
     split: str
     num_images: Figure
     threshold: Figure
+    by_label: bool
     top_k: Figure
     rows: list[ResultRow]
     excluded: Traced
@@ -84,10 +86,12 @@ def _split(split: str, board: Traced, intervals: Traced) -> SplitResults:
     names = in_predictor_order([name for name, _ in board.at("predictors").items()])
     first = board.at("predictors", names[0] if names else BASELINE)
     spans = intervals.at("predictors", names[0] if names else BASELINE, "mAP")
+    cut = first.at("threshold")
     return SplitResults(
         split=split,
         num_images=figure(first.at("num_images"), "count"),
-        threshold=figure(first.at("threshold"), "value"),
+        threshold=figure(cut, "value"),
+        by_label=isinstance(cut.value, dict),
         top_k=figure(first.at("top_k"), "count"),
         rows=[_row(board, intervals, name) for name in names],
         excluded=first.at("excluded_labels"),
@@ -133,13 +137,18 @@ def span(spanned: Traced, *, signed: bool = False) -> Figure | None:
 def tone(spanned: Traced) -> str:
     """Return ``up`` or ``down`` where an interval leaves zero out, else an empty string.
 
+    An interval that does not cover chance in training shows no difference, wherever it lies.
+
     Example:
         >>> tone(Traced({"low": 0.01, "high": 0.03}, "a"))
         'up'
         >>> tone(Traced({"low": -0.01, "high": 0.03}, "a"))
         ''
+        >>> tone(Traced({"low": 0.01, "high": 0.03, "covers_seeds": False}, "a"))
+        ''
     """
     low, high = spanned.at("low").value, spanned.at("high").value
-    if low is None or high is None or low <= 0 <= high:
+    shows_nothing = spanned.at("covers_seeds").value is False
+    if shows_nothing or low is None or high is None or low <= 0 <= high:
         return ""
     return "up" if low > 0 else "down"

@@ -26,10 +26,21 @@ class RunFiles:
     """Reads the files of a folder.
 
     Args:
-        folder: the run or the comparison.
+        folder: the run or the comparison whose page is written.
+        within: the run of the comparison that is read, as a path from ``folder``; empty where the
+            folder is read itself.
     """
 
     folder: Path
+    within: str = ""
+
+    def path(self, file: str) -> Path:
+        """Return where a file lies."""
+        return self.folder / self.within / file
+
+    def place(self, file: str) -> str:
+        """Return a file as a source: set apart from others by spaces, and with its own '#'."""
+        return place(f"{self.within}/{file}" if self.within else file)
 
     def json(self, file: str) -> Traced:
         """Return a JSON file; without a value where it is not there.
@@ -37,8 +48,8 @@ class RunFiles:
         Raises:
             RunError: the file is damaged.
         """
-        path = self.folder / file
-        return Traced(read_json(path) if path.is_file() else None, place(file))
+        path = self.path(file)
+        return Traced(read_json(path) if path.is_file() else None, self.place(file))
 
     def json_object(self, file: str) -> Traced:
         """Return a JSON file that the page cannot do without.
@@ -46,13 +57,13 @@ class RunFiles:
         Raises:
             RunError: the file is missing, damaged, or no JSON object.
         """
-        content = read_json(self.folder / file)
+        content = read_json(self.path(file))
         if not isinstance(content, dict):
             raise RunError(
-                f"{self.folder / file} is damaged: it is no JSON object. Start the command that "
+                f"{self.path(file)} is damaged: it is no JSON object. Start the command that "
                 "made it again."
             )
-        return Traced(content, place(file))
+        return Traced(content, self.place(file))
 
     def yaml(self, file: str) -> Traced:
         """Return a YAML file; without a value where it is not there.
@@ -60,17 +71,17 @@ class RunFiles:
         Raises:
             RunError: the file is damaged.
         """
-        path = self.folder / file
+        path = self.path(file)
         if not path.is_file():
-            return Traced(None, place(file))
+            return Traced(None, self.place(file))
         try:
-            return Traced(yaml.safe_load(path.read_text(encoding="utf-8")), place(file))
+            return Traced(yaml.safe_load(path.read_text(encoding="utf-8")), self.place(file))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{path} cannot be read as YAML ({error}).") from error
 
     def csv(self, file: str) -> list[list[str]]:
         """Return the rows of a CSV file, the header first; none where it is not there."""
-        path = self.folder / file
+        path = self.path(file)
         if not path.is_file():
             return []
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
@@ -78,7 +89,7 @@ class RunFiles:
 
     def names(self, pattern: str) -> list[str]:
         """Return the files that fit ``pattern``, relative to the folder, in order."""
-        return sorted(path.relative_to(self.folder).as_posix() for path in self._glob(pattern))
+        return sorted(path.relative_to(self.path("")).as_posix() for path in self._glob(pattern))
 
     def boards(self) -> dict[str, Traced]:
         """Return by test split what its evaluation says; ``test`` first.
@@ -99,11 +110,11 @@ class RunFiles:
         Raises:
             RunError: the file is damaged.
         """
-        path = self.folder / self.predictions_file(predictor, split)
+        path = self.path(self.predictions_file(predictor, split))
         return read_predictions(path) if path.is_file() else None
 
     def _glob(self, pattern: str) -> list[Path]:
-        return [path for path in self.folder.glob(pattern) if path.is_file()]
+        return [path for path in self.path("").glob(pattern) if path.is_file()]
 
 
 def place(file: str) -> str:

@@ -30,7 +30,17 @@ Format = Literal[
     "value",
 ]
 Derivation = Literal[
-    "", "difference", "ratio", "sum", "length", "share", "interval", "links", "pairs", "rows"
+    "",
+    "difference",
+    "ratio",
+    "sum",
+    "mean",
+    "length",
+    "share",
+    "interval",
+    "links",
+    "pairs",
+    "rows",
 ]
 """How a number follows from its places; empty where it stands in one as it is."""
 ABSENT = "\N{EN DASH}"
@@ -120,7 +130,7 @@ def figure(traced: Traced, shown_as: Format) -> Figure:
 
 
 def difference(first: Traced, second: Traced) -> Figure:
-    """Return ``first - second`` of two fractions in points of percent, with its sign.
+    """Return ``first - second`` of two fractions in percentage points, with its sign.
 
     Example:
         >>> difference(Traced(0.25, "a"), Traced(0.5, "b")).text
@@ -141,6 +151,16 @@ def ratio(parts: Sequence[Traced], whole: Traced) -> Figure:
 def total(traced: Sequence[Traced], shown_as: Format) -> Figure:
     """Return the sum of several values; those that are none are left out."""
     return _derived("sum", shown_as, [one for one in traced if one.there], math.fsum)
+
+
+def average(traced: Sequence[Traced], shown_as: Format) -> Figure:
+    """Return the mean of several values.
+
+    Example:
+        >>> average([Traced(0.25, "a"), Traced(0.5, "b")], "percent").text
+        '37.5'
+    """
+    return _derived("mean", shown_as, traced, lambda values: math.fsum(values) / len(values))
 
 
 def length(traced: Traced) -> Figure:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from cpsd.report.page.run_files import RunFiles, place
+from cpsd.report.page.run_files import RunFiles
 from cpsd.report.page.traced import Figure, Traced, figure, length, show
 
 CURVES = ("loss", "validation_raw", "validation_ema")
@@ -66,7 +66,7 @@ def _history(files: RunFiles, folder: str) -> MemberHistory:
     return MemberHistory(
         name=folder,
         group=folder if folder.count("/") == 0 else folder.rsplit("/", maxsplit=1)[0],
-        source=place(file),
+        source=files.place(file),
         # The file counts epochs from zero, people and the model card from one.
         epochs=[int(_number(row, columns.get("epoch")) or 0) + 1 for row in rows],
         curves={
@@ -78,7 +78,9 @@ def _history(files: RunFiles, folder: str) -> MemberHistory:
         kept_weights=figure(_training(card, "weights"), "value"),
         score=figure(_training(card, "validation_mAP"), "percent"),
         num_labels=length(card.at("labels")),
-        num_epochs=Figure(show(len(rows), "count"), (place(file),), "count", "rows", len(rows)),
+        num_epochs=Figure(
+            show(len(rows), "count"), (files.place(file),), "count", "rows", len(rows)
+        ),
     )
 
 

@@ -5,7 +5,11 @@ from typing import Any
 
 from cpsd.errors import RunError
 from cpsd.files import write_text
-from cpsd.report.page.comparison import comparison_context, comparison_labels
+from cpsd.report.page.comparison import (
+    comparison_context,
+    comparison_labels,
+    comparison_partitions,
+)
 from cpsd.report.page.curves import gather_curves
 from cpsd.report.page.findings import findings_context, reliability_data, threshold_data
 from cpsd.report.page.gallery import gallery
@@ -51,17 +55,17 @@ def _contents(files: RunFiles) -> tuple[dict[str, Any], dict[str, Any]]:
     labels = files.json("labels.json")
     if not isinstance(labels.value, list):
         raise RunError(
-            f"{files.folder / 'labels.json'} is damaged: it is no list of labels. Start the run "
+            f"{files.path('labels.json')} is damaged: it is no list of labels. Start the run "
             "again to have it written anew."
         )
     manifest = files.json_object("manifest.json")
     found = findings_context(files)
     context = {
-        "title": files.folder.resolve().name,
+        "title": _title(files.folder.resolve()),
         "manifest": manifest,
         "versions": manifest.at("versions", "cpsd"),
         "config": files.yaml("config.yaml"),
-        "config_text": _text(files.folder / "config.yaml"),
+        "config_text": _text(files.path("config.yaml")),
         "labels": labels,
         "boards": boards,
         "splits": split_results(files, boards),
@@ -92,10 +96,15 @@ def write_comparison_report(folder: Path) -> Path:
         RunError: there is no ``compare.json``, or it is damaged.
     """
     files = RunFiles(folder)
-    data = {"label-data": comparison_labels(files)}
+    data = {"label-data": comparison_labels(files), "graph-data": comparison_partitions(files)}
     path = folder / REPORT_FILE
     write_text(path, render("comparison.html.j2", comparison_context(files), data))
     return path
+
+
+def _title(run: Path) -> str:
+    """Return the name of a run's folder; of one that is named by its seed alone, with its arm's."""
+    return f"{run.parent.name}/{run.name}" if run.name.isdecimal() else run.name
 
 
 def _text(path: Path) -> str:
