@@ -28,6 +28,7 @@ from harness import Row
 from cpsd.files import write_json
 
 TOPICS: tuple[str, ...] = (
+    "whole_run",
     "student_step",
     "soft_label_store",
     "cpu_prediction",
