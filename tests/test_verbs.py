@@ -45,6 +45,18 @@ def test_evaluate_without_data_shows_the_run(
     student = json.loads((finished / "evaluation/test.json").read_text())["predictors"]["student"]
     assert f"{100 * student['mAP']:.1f}" in printed
     assert "teachers/co-occurrence" in printed
+    [verdict] = json.loads((finished / "findings/intervals-test.json").read_text())["verdicts"]
+    assert verdict["text"] in " ".join(printed.split())
+
+
+def test_damaged_verdicts_are_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "findings/intervals-test.json").write_text("[]")
+    assert main(["evaluate", str(run)]) == 2
+    assert "intervals-test.json is damaged" in said(capsys)
 
 
 @pytest.mark.parametrize("predictor", ["student", "baseline", "teachers/co-occurrence", "teachers"])

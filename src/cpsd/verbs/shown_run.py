@@ -7,10 +7,12 @@ from typing import Any
 from cpsd.errors import RunError
 from cpsd.files import read_json
 from cpsd.partition import read_partition
+from cpsd.pipeline import FINDINGS
 from cpsd.report.tables import distance_table, in_order, partition_table, score_table, stage_table
-from cpsd.verbs.terminal import console, say_excluded
+from cpsd.verbs.terminal import console, say, say_excluded
 
 BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it scored anew."
+FINDINGS_REMEDY = "Remove this folder and start the run again to have them made anew."
 MANIFEST_REMEDY = "Start the run again to have it written anew."
 
 
@@ -32,9 +34,22 @@ def show_run(run: Path) -> None:
         console.print(score_table(boards), distance_table(boards))
     for split in in_order(boards):
         say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
+        say([f"{split}: {verdict}" for verdict in _verdicts(run, split)])
     manifest = _object(run / "manifest.json", ("stages",), MANIFEST_REMEDY)
     console.print(stage_table(manifest["stages"], manifest.get("method")))
     console.print(f"The run lies in {run}", markup=False)
+
+
+def _verdicts(run: Path, split: str) -> list[str]:
+    """Return what the run says of its student beside its baseline; nothing before it is there."""
+    path = run / FINDINGS / f"intervals-{split}.json"
+    if not path.is_file():
+        return []
+    content = read_json(path)
+    try:
+        return [str(verdict["text"]) for verdict in content["verdicts"]]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged: it has no verdicts. {FINDINGS_REMEDY}") from error
 
 
 def _object(path: Path, keys: Sequence[str], remedy: str) -> dict[str, Any]:
