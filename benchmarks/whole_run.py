@@ -51,7 +51,7 @@ TEACHERS, SOFT_LABELS, STUDENT = "teachers", "soft labels", "student"
 
 def measure(*, smoke: bool) -> list[Row]:
     """Return what a whole fast run takes, in plain trainings."""
-    num_pictures = 12 if smoke else 256
+    num_pictures = 12 if smoke else 160
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         records = _records(folder / "pictures", num_pictures)
