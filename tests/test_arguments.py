@@ -169,7 +169,10 @@ def test_a_bad_value_is_refused_by_key_and_value(
         ("run --out", "--out needs a value."),
         ("run --dry-run=yes", "--dry-run takes no value, found 'yes'."),
         ("data demo f --sed 1", "There is no setting 'sed'. Did you mean 'seed'?"),
-        ("data chek", "There is no action 'chek'; there are check, demo. Did you mean 'check'?"),
+        (
+            "data chek",
+            "There is no action 'chek'; there are check, demo, pack. Did you mean 'check'?",
+        ),
         ("--debug run", "--debug stands after the verb: cpsd run --debug."),
     ],
 )

@@ -39,7 +39,8 @@ def hold(
 @linux
 def test_workers_count_with_what_they_hold_for_themselves() -> None:
     context = multiprocessing.get_context("fork")
-    shared = np.ones(32 * MIB, dtype=np.uint8)  # of this process, whoever is forked
+    # Of this process, whoever is forked; and much more than the heap that a fork writes to.
+    shared = np.ones(512 * MIB, dtype=np.uint8)
     ready, leave = context.Event(), context.Event()
     before = held_by_workers()
     worker = context.Process(target=hold, args=(ready, leave))
