@@ -24,7 +24,7 @@ from cpsd.partition import partition_labels, write_partition
 from cpsd.run import RunDirectory, Stage, link
 from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
-from cpsd.strategies import shuffled_cut
+from cpsd.strategies import base_strategy, shuffled_cut
 from cpsd.trained import save_trained
 from cpsd.training.soft_label_writing import Progress, uncounted, write_soft_labels
 from cpsd.training.soft_labels import SoftLabelStore
@@ -120,6 +120,9 @@ class TrainingWork:
         if config.teachers.given is not None:
             given_models.copy_teachers(config, partition, folder / name)
             return Cost()
+        if config.teachers.start == BASELINE and base_strategy(strategy) != strategy:
+            # Copies that begin with the same weights would see the same pictures and end the same.
+            config = replace(config, seed=derive_seed(config.seed, "copy", strategy))
         place = Place(name, folder / name, folder / "last.ckpt")
         teachers = self._models.untrained_teachers(strategy)
         callbacks = self.callbacks(name)

@@ -21,7 +21,7 @@ CONFIG = RunConfig(
     student=StudentConfig(epochs=9),
     distillation=DistillationConfig(alpha=0.3),
 )
-BUDGET = Budget(num_teachers=4, long_epochs=70)
+BUDGET = Budget(num_teachers=5, whole_teachers=4, long_epochs=70)
 BY_NAME = {arm.name: arm for arm in ARMS}
 
 
@@ -72,6 +72,9 @@ def test_controls_have_other_teachers() -> None:
     assert config_of("self-kd").partition.strategies == ("whole",)
     teachers = config_of("self-kd").teachers
     assert (teachers.epochs, teachers.learning_rate) == (9, None)  # trained like the baseline
+    shared = replace(CONFIG.teachers, shared_stages=2, start="baseline")
+    arm = BY_NAME["self-kd"].config(replace(CONFIG, teachers=shared), BUDGET, seed=7, teachers=5)
+    assert arm == config_of("self-kd")  # whatever other teachers are made of
     ensemble = config_of("ensemble-kd")
     assert ensemble.partition.strategies == ("whole", "whole-2", "whole-3", "whole-4")
     assert ensemble.distillation.alpha == 0.25  # so that the shares of all four are equal

@@ -1,8 +1,19 @@
+from pathlib import Path
+
 import pytest
 
+from cpsd.cli import main
 from cpsd.comparison.arms import ARMS
-from cpsd.comparison.costs import consumed, consumed_by_teachers, long_epochs
+from cpsd.comparison.costs import (
+    consumed,
+    consumed_by_teachers,
+    long_epochs,
+    shared_share,
+    whole_teachers,
+)
+from cpsd.config import DistillationConfig, RunConfig, TeachersConfig, TrainingConfig
 from cpsd.cost import Cost, passes
+from cpsd.files import read_json
 
 BASELINE = Cost(10.0, 100, 50, 1000, 1100)
 COSTS = {
@@ -53,3 +64,55 @@ def test_without_operations_the_long_baseline_is_counted_in_passes() -> None:
     method, plain = Cost(0.0, 1090, 290), Cost(0.0, 100, 50, 1, 1)
     epochs = long_epochs(method, plain, 10)
     assert epochs * passes(plain) / 10 <= passes(method) < (epochs + 1) * passes(plain) / 10
+
+
+@pytest.mark.parametrize(("num_teachers", "shared", "expected"), [
+    (4, 0.0, 4), (7, 0.0, 7), (10, 0.0, 10),
+    # An epoch of ten sub-task teachers and their share of a view: 2 * 0.5 + 10 * 0.5 * (3 + 1);
+    # of one of all labels: 0.5 + 0.5 * (3 + 1).
+    (10, 0.5, 8),
+    (4, 0.5, 3),
+    # 2 * 0.9 + 10 * 0.1 * 4 over 0.9 + 0.1 * 4
+    (10, 0.9, 4),
+    (4, 1.0, 2),
+])  # fmt: skip
+def test_teachers_of_all_labels_cost_no_more_than_the_sub_task_teachers(
+    num_teachers: int, shared: float, expected: int
+) -> None:
+    config = RunConfig(
+        training=TrainingConfig(epochs=12),
+        teachers=TeachersConfig(epochs=6, shared_stages=2 if shared else 0),
+        distillation=DistillationConfig(views=6),
+    )
+    assert whole_teachers(config, num_teachers, 2, shared) == expected
+
+
+def test_where_teachers_share_stages_fewer_of_all_labels_are_to_be_had(
+    digits: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "compared"
+    assert main([
+        "compare", str(digits), "--config", "demo", "--image.size", "16", "--partition.parts", "2",
+        "--training.epochs", "1", "--distillation.views", "1", "--teachers.epochs", "1",
+        "--teachers.shared_stages", "4", "--teachers.start", "baseline", "--seeds", "1",
+        "--arms", "ensemble-kd", "--resamples", "20", "--machine.workers", "0",
+        "--machine.accelerator", "cpu", "--out", str(out),
+    ]) == 0  # fmt: skip
+    taught = sorted(path.name for path in (out / "runs/ensemble-kd/0/teachers").iterdir())
+    assert taught == ["whole", "whole-2", "whole-3"]
+    # They start with the same weights, and must not end with the same.
+    models = out.glob("runs/ensemble-kd/0/teachers/*/0/model.safetensors")
+    assert len({path.read_bytes() for path in models}) == 3
+    # By the operations that were counted: one more would cost more than the method. Heads of all
+    # labels take a little more than those of some.
+    rows = {row["name"]: row for row in read_json(out / "compare.json")["rows"]}
+    method, control = (rows[name]["cost"]["plain_trainings"] for name in ("cpsd", "ensemble-kd"))
+    stages = read_json(out / "runs/ensemble-kd/0/manifest.json")["stages"]
+    one = stages["teachers/whole"]["cost"]
+    plain = read_json(out / "runs/baseline/0/manifest.json")["stages"]["baseline"]["cost"]
+    operations = [cost["flops_forward"] + cost["flops_backward"] for cost in (one, plain)]
+    assert control - 0.1 < method < control + operations[0] / operations[1]
+
+
+def test_nothing_is_shared_by_default() -> None:
+    assert shared_share(RunConfig()) == 0.0

@@ -23,10 +23,12 @@ class Budget:
 
     Args:
         num_teachers: sub-task teachers of both strategies.
+        whole_teachers: teachers of all labels that can be had for what those take.
         long_epochs: epochs of plain training that cost as much as the whole method.
     """
 
     num_teachers: int
+    whole_teachers: int
     long_epochs: int
 
 
@@ -79,15 +81,17 @@ def _long(config: RunConfig, budget: Budget) -> RunConfig:
 
 
 def _one_whole_teacher(config: RunConfig, budget: Budget) -> RunConfig:
-    # Trained as the baseline is: it is a baseline of another seed.
+    # Trained as the baseline is, whatever other teachers share: it is a baseline of another seed.
     epochs = student_config(config).training.epochs
-    teachers = replace(config.teachers, epochs=epochs, learning_rate=None)
+    teachers = replace(
+        config.teachers, epochs=epochs, learning_rate=None, shared_stages=0, start="fresh"
+    )
     return _taught_by(replace(config, teachers=teachers), (WHOLE,))
 
 
 def _whole_teachers(config: RunConfig, budget: Budget) -> RunConfig:
-    copies = [f"{WHOLE}-{copy}" for copy in range(2, budget.num_teachers + 1)]
-    equal = replace(config.distillation, alpha=1 / budget.num_teachers)
+    copies = [f"{WHOLE}-{copy}" for copy in range(2, budget.whole_teachers + 1)]
+    equal = replace(config.distillation, alpha=1 / budget.whole_teachers)
     return _taught_by(replace(config, distillation=equal), (WHOLE, *copies))
 
 
@@ -133,7 +137,7 @@ ARMS = (
     ),
     Arm(
         "ensemble-kd",
-        "student of as many teachers of all labels as there are sub-task teachers",
+        "student of as many teachers of all labels as can be had for the sub-task teachers' cost",
         STUDENT,
         _whole_teachers,
         (TEACHERS,),

@@ -9,6 +9,7 @@ from cpsd.cost import BACKWARD, Cost, work
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.losses.objective import strategy_shares
 from cpsd.method import student_config, teacher_config
+from cpsd.models.stage_shares import stage_shares
 from cpsd.pipeline import SOFT_LABELS, START
 from cpsd.strategies import WHOLE, base_strategy
 from cpsd.training_work import num_stored_views
@@ -76,8 +77,61 @@ def long_epochs(method: Cost, baseline: Cost, epochs: int) -> int:
     return max(epochs, of_method * epochs // of_baseline)
 
 
+def shared_share(config: RunConfig) -> float:
+    """Return the share of a teacher's forward pass that ``teachers.shared_stages`` take.
+
+    Raises:
+        ModelError: timm has no such model, or it takes no pictures of this size.
+    """
+    count = config.teachers.shared_stages
+    if count == 0:
+        return 0.0
+    # More stages than there are is refused where networks are made.
+    stages = stage_shares(config.model, config.image.size).stages
+    return stages[min(count, len(stages)) - 1] if stages else 0.0
+
+
+def whole_teachers(config: RunConfig, num_teachers: int, num_strategies: int, shared: float) -> int:
+    """Return how many teachers of all labels can be had for what the sub-task teachers cost.
+
+    As many, where teachers share nothing. Where they do, a strategy's teachers train on one pass
+    through what is shared, and teachers of all labels, being a strategy each, on one each. What
+    heads of more labels take beyond those of fewer is not counted.
+
+    Args:
+        config: the method's settings.
+        num_teachers: sub-task teachers of all strategies.
+        num_strategies: of the method.
+        shared: ``shared_share`` of the settings.
+    """
+    common = num_stored_views(config) * shared
+    of_method = _teacher_passes(config, num_teachers, num_strategies, shared) - common
+    of_one = _teacher_passes(config, 1, 1, shared) - common
+    return int(of_method / of_one + 1e-9)  # a quotient may come out just below a whole number
+
+
+def _teacher_passes(
+    config: RunConfig, num_teachers: int, num_strategies: int, shared: float
+) -> float:
+    """Return the forward passes a picture that teachers take, their soft labels included.
+
+    A strategy's teachers train on a pass of their own through what they share; those of all
+    strategies store soft labels on one.
+    """
+    own = num_teachers * (1 - shared)
+    epochs = teacher_config(config).training.epochs
+    training = epochs * (num_strategies * shared + (1 + BACKWARD) * own)
+    return training + num_stored_views(config) * (shared + own)
+
+
 def planned_passes(
-    arm: Arm, config: RunConfig, budget: Budget, num_images: int, *, with_teachers: bool
+    arm: Arm,
+    config: RunConfig,
+    budget: Budget,
+    num_images: int,
+    *,
+    with_teachers: bool,
+    shared: float,
 ) -> int:
     """Return about how many forward passes a run of ``arm`` will take, to tell the time left.
 
@@ -87,12 +141,13 @@ def planned_passes(
         budget: what the method takes.
         num_images: training pictures.
         with_teachers: its teachers are not there yet.
+        shared: ``shared_share`` of the settings.
     """
     run = arm.config(config, budget, seed=config.seed, teachers=config.seed)
     step = 1 + BACKWARD
     if arm.predictor == BASELINE:
         return run.training.epochs * step * num_images
-    total = student_config(run).training.epochs * step
+    total = float(student_config(run).training.epochs * step)
     # Of another seed here, whatever they are.
     teachers = replace(run.teachers, seed=config.teachers.seed)
     same_teachers = (run.partition, teachers) == (config.partition, config.teachers)
@@ -100,6 +155,6 @@ def planned_passes(
     if with_teachers and not shares_teachers:
         whole = [base_strategy(name) == WHOLE for name in run.partition.strategies]
         num_teachers = len(whole) if all(whole) else budget.num_teachers
-        epochs = teacher_config(run).training.epochs
-        total += num_teachers * (epochs * step + num_stored_views(run))
-    return total * num_images
+        shared = shared if run.teachers.shared_stages else 0.0
+        total += _teacher_passes(run, num_teachers, len(whole), shared)
+    return round(total * num_images)

@@ -18,7 +18,14 @@ from typing import Any
 import lightning
 
 from cpsd.comparison.arms import ARMS, CPSD, Arm, Budget, require_comparable
-from cpsd.comparison.costs import consumed, consumed_by_teachers, long_epochs, planned_passes
+from cpsd.comparison.costs import (
+    consumed,
+    consumed_by_teachers,
+    long_epochs,
+    planned_passes,
+    shared_share,
+    whole_teachers,
+)
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.cost import Cost
@@ -115,6 +122,7 @@ class Comparison:
 
     Raises:
         ConfigError: settings under which arms could not be held against each other.
+        ModelError: teachers are to share stages of a network that timm does not have.
     """
 
     def __init__(
@@ -129,6 +137,7 @@ class Comparison:
         watching: Watching | None = None,
     ) -> None:
         require_comparable(config)
+        self._shared = shared_share(config)
         self.config = config
         self.records = records
         self.folder = folder
@@ -145,7 +154,8 @@ class Comparison:
             RunError: settings of finished stages have changed, or files cannot be written.
             TrainingError: a training failed.
         """
-        budget = Budget(num_teachers=1, long_epochs=student_config(self.config).training.epochs)
+        epochs = student_config(self.config).training.epochs
+        budget = Budget(num_teachers=1, whole_teachers=1, long_epochs=epochs)
         left = _TimeLeft(self._planned(budget))
         baseline = None
         pieces = [(arm, index) for index in range(self.plan.num_seeds) for arm in self.plan.arms]
@@ -157,9 +167,11 @@ class Comparison:
             if arm.name == BASELINE and baseline is None:
                 baseline = run.cost
             if arm.name == CPSD and baseline is not None:
-                epochs = student_config(self.config).training.epochs
+                parts = _parts(run.path)
+                num_teachers = sum(parts.values())
                 budget = Budget(
-                    num_teachers=sum(_parts(run.path).values()),
+                    num_teachers,
+                    whole_teachers(self.config, num_teachers, len(parts), self._shared),
                     long_epochs=long_epochs(run.cost, baseline, epochs),
                 )
                 left.planned = self._planned(budget)
@@ -211,7 +223,14 @@ class Comparison:
         for index in range(self.plan.num_seeds):
             first_of_set = index < self.plan.num_teacher_sets
             planned += [
-                planned_passes(arm, self.config, budget, num_images, with_teachers=first_of_set)
+                planned_passes(
+                    arm,
+                    self.config,
+                    budget,
+                    num_images,
+                    with_teachers=first_of_set,
+                    shared=self._shared,
+                )
                 for arm in self.plan.arms
             ]
         return planned
