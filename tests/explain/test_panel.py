@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,7 +77,15 @@ def test_bars_are_as_long_as_probabilities() -> None:
 def test_what_is_written_depends_on_label_target_and_probability() -> None:
     own, predictors = picture(), columns(1, "student")
     panels = [
-        np.asarray(draw_panel(own, [row], predictors, title=title, note=note, threshold=threshold))
+        np.asarray(
+            draw_panel(
+                own,
+                [row],
+                [replace(one, thresholds=threshold) for one in predictors],
+                title=title,
+                note=note,
+            )
+        )
         for row, title, note, threshold in (
             (PanelRow("cat", 1), "a.jpg", NOTE, 0.0),
             (PanelRow("cat", 1), "a.jpg", NOTE, 0.0),

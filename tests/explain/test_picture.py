@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import ConfigError, DataError, RunError, UserError
 from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.thresholds import Criterion, LabelThreshold, Thresholds
 from cpsd.explain.maps import record_maps
 from cpsd.explain.overlay import fitted, overlay
 from cpsd.explain.panel import PanelColumn, PanelLayout, PanelRow, panel_layout
@@ -116,6 +118,25 @@ def test_without_labels_those_that_are_predicted_are_shown(
     explain_picture(finished, picture, out=paths[0], machine=MACHINE)
     explain_picture(finished, picture, labels=wanted, out=paths[1], machine=MACHINE)
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_labels_are_predicted_by_thresholds_of_their_own_where_a_model_keeps_them(
+    finished: Path, picture: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    labels = load_trained(run).labels
+    never, always = (LabelThreshold(value, 1, 1.0, 1.0, 1.0) for value in (1 - 1e-9, 1e-9))
+    by_label = {name: always if name == labels.names[7] else never for name in labels}
+    chosen = Thresholds(Criterion.from_text("f1"), 0.5, by_label, (), ())
+    for name in ("baseline", "student"):
+        (run / name / "thresholds.json").write_text(json.dumps(chosen.to_json()))
+    paths = [tmp_path / f"{name}.png" for name in ("chosen", "named", "of-the-run")]
+    explain_picture(run, picture, out=paths[0], machine=MACHINE)
+    explain_picture(run, picture, labels=[labels.names[7]], out=paths[1], machine=MACHINE)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    explain_picture(finished, picture, labels=[labels.names[7]], out=paths[2], machine=MACHINE)
+    assert paths[2].read_bytes() != paths[1].read_bytes(), "the footer tells of the thresholds"
 
 
 def test_a_model_folder_is_explained_alone_and_a_label_once(

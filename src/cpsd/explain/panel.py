@@ -63,11 +63,13 @@ class PanelColumn:
         name: its heading.
         probabilities: ``(L,)`` of each row's label.
         maps: ``(L, h, w)``.
+        thresholds: ``(L,)``, or one for all: from which probability each label is predicted.
     """
 
     name: str
     probabilities: NDArray[np.float64]
     maps: Maps
+    thresholds: NDArray[np.float64] | float = 0.5
 
 
 @dataclass(frozen=True)
@@ -137,17 +139,15 @@ def draw_panel(
     *,
     title: str,
     note: str,
-    threshold: float = 0.5,
 ) -> Image.Image:
     """Return the panel, RGB.
 
     Args:
         picture: RGB, upright, of any size.
         rows: L labels.
-        columns: the predictors.
+        columns: the predictors; the probability of a label that one predicts is bold.
         title: what the picture is.
         note: how the maps were made.
-        threshold: from which probability a label is predicted; such probabilities are bold.
     """
     picture = fitted(picture, _SIDE)
     layout = panel_layout(picture, rows, columns, note)
@@ -162,7 +162,7 @@ def draw_panel(
         _draw_label(page, row, layout.corner(r, 0)[1], room=layout.names - 12)
         _draw_picture(page, picture, row.boxes, layout.corner(r, 0))
         for c, column in enumerate(columns, start=1):
-            _draw_map(page, picture, column, r, layout.corner(r, c), threshold)
+            _draw_map(page, picture, column, r, layout.corner(r, c))
     _draw_footer(page, layout)
     return page.image()
 
@@ -197,7 +197,6 @@ def _draw_map(
     column: PanelColumn,
     r: int,
     corner: tuple[int, int],
-    threshold: float,
 ) -> None:
     """Draw what a predictor says of a row's label: map, bar and number."""
     (left, top), (width, height) = corner, picture.size
@@ -211,7 +210,8 @@ def _draw_map(
     track = max(width - 56, 40)
     page.rectangle((left, bar), (track, _BAR), face=_TRACK)
     page.rectangle((left, bar), (track * value, _BAR), face=_FILL)
-    weight = "bold" if value >= threshold else "normal"
+    predicted = value >= np.broadcast_to(column.thresholds, column.probabilities.shape)[r]
+    weight = "bold" if predicted else "normal"
     page.text(left + track + 8, bar + _BAR + 1, f"{value:.2f}", size=8.5, weight=weight, room=_SIDE)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
-from cpsd.data.records import Records
+from cpsd.data.records import VALIDATION, Records
 from cpsd.errors import ConfigError, DataError, RunError
 from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
@@ -25,8 +25,14 @@ from cpsd.machine_config import MachineConfig
 from cpsd.method import predict
 from cpsd.models.card import CARD_FILE
 from cpsd.models.classifier import MakeModel
-from cpsd.run_predictions import predictions_file
-from cpsd.trained import Trained, load_trained, pictures_as_records, run_evaluation
+from cpsd.run_predictions import predictions_file, threshold_of
+from cpsd.trained import (
+    Trained,
+    kept_thresholds,
+    load_trained,
+    pictures_as_records,
+    run_evaluation,
+)
 
 MOST_LABELS = 40
 """Rows that a panel can have: as a picture it is ten thousand pixels high then."""
@@ -70,9 +76,8 @@ def explain_picture(
     names = _predictors(run)
     image = read_image(picture)
     machine = replace(machine or MachineConfig(), workers=0)  # there is one picture to load
-    threshold = run_evaluation(run).threshold
     source = _Source(run, picture, machine, make_model)
-    chosen = list(dict.fromkeys(labels)) or source.predicted(names, threshold)
+    chosen = list(dict.fromkeys(labels)) or source.predicted(names)
     if len(chosen) > MOST_LABELS:
         raise ConfigError(f"A panel shows at most {MOST_LABELS} labels, not {len(chosen)}.")
     columns: list[PanelColumn] = []
@@ -82,7 +87,8 @@ def explain_picture(
         where = trained.labels.indices(chosen)
         probabilities, method = source.probabilities(trained), explanation_method(trained.predictor)
         maps_Lhw = source.maps(trained, where)
-        columns.append(PanelColumn(heading(name), probabilities[where], maps_Lhw))
+        thresholds = source.thresholds(name, trained.labels)[where]
+        columns.append(PanelColumn(heading(name), probabilities[where], maps_Lhw, thresholds))
         methods[method] = None
     rows = _rows(run, picture, chosen)
     panel = draw_panel(
@@ -90,8 +96,7 @@ def explain_picture(
         rows,
         columns,
         title=picture.name,
-        note=_note(list(methods), threshold, framed=any(row.boxes for row in rows)),
-        threshold=threshold,
+        note=_note(list(methods), columns, framed=any(row.boxes for row in rows)),
     )
     with written_whole(out) as temporary:
         panel.save(temporary, format="PNG")
@@ -139,14 +144,28 @@ class _Source:
         pairs = [(0, column) for column in columns.tolist()]
         return record_maps(predictor, records, pairs, trained.config(self.machine))
 
-    def predicted(self, names: Sequence[str], threshold: float) -> list[str]:
+    def thresholds(self, name: str, labels: LabelSpace) -> NDArray[np.float64]:
+        """Return the probabilities ``(C,)`` from which a predictor's labels are predicted."""
+        settings = run_evaluation(self.run)
+        found: float | NDArray[np.float64] = settings.threshold
+        kept = kept_thresholds(self.run, name)
+        if kept is not None:
+            found = kept.of(labels)
+        elif predictions_file(self.run, name, VALIDATION).is_file():
+            found = threshold_of(self.run, name, settings)
+        return np.broadcast_to(np.asarray(found, dtype=np.float64), len(labels))
+
+    def predicted(self, names: Sequence[str]) -> list[str]:
         """Return the labels that student or baseline predict, the likeliest first."""
         asked = [name for name in names if name in (BASELINE, STUDENT)] or names[:1]
         loaded = [self.load(name) for name in asked]
-        likeliest = np.max([self.probabilities(trained) for trained in loaded], axis=0)
-        order = np.argsort(-likeliest, kind="stable")
-        number = min(int((likeliest >= threshold).sum()), _MOST_PREDICTED) or _FEWEST_SHOWN
-        return list(loaded[0].labels.select(order[:number]))
+        labels = loaded[0].labels
+        probabilities_MC = np.stack([self.probabilities(trained) for trained in loaded])
+        thresholds_MC = np.stack([self.thresholds(name, labels) for name in asked])
+        order = np.argsort(-probabilities_MC.max(axis=0), kind="stable")
+        reached_C = (probabilities_MC >= thresholds_MC).max(axis=0)
+        predicted = order[reached_C[order]]
+        return list(labels.select(predicted[:_MOST_PREDICTED].tolist() or order[:_FEWEST_SHOWN]))
 
 
 def _free_place(out: Path) -> Path:
@@ -237,11 +256,13 @@ def _targets(run: Path, path: str, split: str) -> dict[str, int]:
     return dict(zip(predictions.labels, targets_C, strict=True))
 
 
-def _note(methods: Sequence[Method], threshold: float, *, framed: bool) -> str:
+def _note(methods: Sequence[Method], columns: Sequence[PanelColumn], *, framed: bool) -> str:
     """Return what the panel's footer says."""
     ways = "; ".join(f"{METHOD_NAMES[method]}: {_WORDS[method]}" for method in methods)
+    thresholds = np.unique(np.concatenate([np.ravel(column.thresholds) for column in columns]))
+    common = f"{thresholds[0]:g} or more" if len(thresholds) == 1 else "by its own threshold"
     frame = " White frame: where the label is." if framed else ""
     return (
         f"{ways}. Each map has its own scale: colours compare places of one map, not two maps. "
-        f"Below: the probability, bold where the label is predicted ({threshold:g} or more).{frame}"
+        f"Below: the probability, bold where the label is predicted ({common}).{frame}"
     )
