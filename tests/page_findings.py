@@ -204,7 +204,12 @@ def write_gallery(folder: Path, labels: Sequence[str], generator: np.random.Gene
                 "height": 36,
                 "picture": files["picture"],
                 "cells": [
-                    {"predictor": name, "probability": 0.9, "file": files[name]}
+                    {
+                        "predictor": name,
+                        "probability": 0.9,
+                        "file": files[name],
+                        "nothing_to_compare": "one place" if name == "student" else None,
+                    }
                     for name in predictors
                 ],
                 "boxes": [[0.1, 0.2, 0.5, 0.6]],

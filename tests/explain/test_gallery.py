@@ -16,7 +16,7 @@ from cpsd.data.boxes import Box
 from cpsd.data.records import Records
 from cpsd.explain.gallery import choose_pairs, map_difference, write_gallery
 from cpsd.explain.maps import record_maps
-from cpsd.explain.overlay import fitted, overlay
+from cpsd.explain.overlay import fitted, nothing_to_compare, overlay
 from cpsd.method import predict
 from tiny import LABELS, network, settings, teachers
 from tiny_explained import COLOURS, SQUARE, ColourNetwork, write_squares
@@ -84,7 +84,7 @@ def test_entries_say_what_predictors_say(records: Records, tmp_path: Path) -> No
         assert entry["map_difference"] == pytest.approx(float(map_difference(maps)[0]), abs=1e-5)
         picture = fitted(Image.open(records.image_path(pair[0])).convert("RGB"), 192)
         for cell, map_1hw in zip(entry["cells"], maps, strict=True):
-            assert cell["empty"] == (not map_1hw.any())
+            assert cell["nothing_to_compare"] == nothing_to_compare(map_1hw[0])
             expected = np.asarray(overlay(picture, map_1hw[0])).astype(int)
             with Image.open(tmp_path / cell["file"]) as shown:
                 assert np.abs(np.asarray(shown) - expected).mean() < 4  # JPEG

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -28,11 +29,27 @@ def test_a_network_that_has_no_map_of_enough_places_gives_its_largest() -> None:
     assert label_maps(network, pictures(1, 48)[0], [0]).shape == (1, 3, 3)
 
 
-def test_channels_last_stages_are_not_taken_for_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_has_its_channels_last_is_explained_in_its_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     use_small_backbones(monkeypatch)
-    network = classifier("linear", "swin_tiny_patch4_window7_224")
-    monkeypatch.setattr("cpsd.explain.layers.LEAST_PLACES", 20)
-    assert explained_layer(network, pictures(1, 224)) is network.backbone
+    network: Any = classifier("linear", "swin_tiny_patch4_window7_224")
+    image = pictures(1, 64)
+    stage = network.backbone.network.layers[1]  # 8 x 8 places; the last two have 4 and 2 a side
+    monkeypatch.setattr("cpsd.explain.layers.LEAST_PLACES", 5)
+    assert explained_layer(network, image) is stage
+    kept: list[Tensor] = []
+    hook = stage.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    logit = network(image.requires_grad_())[0, 2]
+    hook.remove()
+    (gradient,) = torch.autograd.grad(logit, kept[0])
+    expected = (kept[0] * gradient.mean(dim=(1, 2), keepdim=True)).sum(dim=3).clamp(min=0)
+    found = label_maps(network, image[0].detach(), [2])
+    assert found.shape == (1, 8, 8)
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-4, atol=1e-9)
+    assert not stage._forward_hooks
+    monkeypatch.undo()
+    assert explained_layer(network, image) is network.backbone.network.layers[2]
 
 
 def residual_network() -> nn.Module:

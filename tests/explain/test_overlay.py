@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpsd.explain.overlay import colours_of, fitted, overlay
+from cpsd.explain.overlay import (
+    EVEN,
+    NOTHING,
+    ONE_PLACE,
+    colours_of,
+    fitted,
+    nothing_to_compare,
+    overlay,
+)
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -37,6 +45,33 @@ def test_an_empty_map_leaves_the_picture_dark() -> None:
     expected = 0.6 * np.asarray(picture.convert("L")) + 0.4 * 255 * colours_of(np.zeros(1))[0, 0]
     found = np.asarray(overlay(picture, np.zeros((3, 3), dtype=np.float32)))[..., 0]
     np.testing.assert_allclose(found, expected, atol=0.51)
+
+
+@pytest.mark.parametrize("map_hw", [[[0.7]], [[2.0, 2.0]], [[0.1, 0.1 + 1e-8]]], ids=str)
+def test_a_map_that_tells_no_places_apart_leaves_it_as_dark(map_hw: list[list[float]]) -> None:
+    picture = noise(5, 5)
+    dark, found = (
+        np.asarray(overlay(picture, np.array(one, dtype=np.float32))) for one in ([[0.0]], map_hw)
+    )
+    np.testing.assert_array_equal(found, dark)
+
+
+@pytest.mark.parametrize(
+    ("map_hw", "expected"),
+    [
+        ([[0.0, 0.0]], NOTHING),
+        ([[0.0]], NOTHING),
+        ([[1e-9]], ONE_PLACE),
+        ([[3.0, 3.0], [3.0, 3.00001]], EVEN),
+        ([[3.0, 3.0], [3.0, 3.001]], None),
+        ([[0.0, 1e-9]], None),
+    ],
+    ids=str,
+)
+def test_it_is_told_why_there_is_nothing_to_compare(
+    map_hw: list[list[float]], expected: str | None
+) -> None:
+    assert nothing_to_compare(np.array(map_hw, dtype=np.float32)) == expected
 
 
 def test_the_brightest_place_is_where_the_map_has_its_maximum() -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cpsd.data.boxes import Box
@@ -120,14 +121,20 @@ def test_a_known_place_is_framed_on_the_picture_alone() -> None:
     assert (framed[top + 120, left + 120] == (0, 90, 0)).all()
 
 
-def test_a_map_of_nothing_says_so() -> None:
+@pytest.mark.parametrize(
+    "map_hw", [np.zeros((4, 4)), np.full((1, 1), 0.7), np.full((4, 4), 0.7)], ids=str
+)
+def test_a_map_that_tells_no_places_apart_is_dark_and_says_why(
+    map_hw: NDArray[np.float64],
+) -> None:
     own, rows = picture(), [PanelRow("cat")]
-    empty = PanelColumn("student", np.array([0.2]), np.zeros((1, 4, 4), dtype=np.float32))
-    layout = panel_layout(own, rows, [empty], NOTE)
-    panel = draw_panel(own, rows, [empty], title="a", note=NOTE)
+    column = PanelColumn("student", np.array([0.2]), map_hw[None].astype(np.float32))
+    layout = panel_layout(own, rows, [column], NOTE)
+    panel = draw_panel(own, rows, [column], title="a", note=NOTE)
     left, top = layout.corner(0, 1)
     cell = np.asarray(panel.crop((left, top, left + layout.cell[0], top + layout.cell[1])))
-    changed = (cell != np.asarray(overlay(fitted(own, 240), empty.maps[0]))).any(axis=2)
+    dark = overlay(fitted(own, 240), np.zeros((4, 4), dtype=np.float32))
+    changed = (cell != np.asarray(dark)).any(axis=2)
     rows_changed = np.flatnonzero(changed.any(axis=1))
     assert 0.1 < changed.mean() < 0.25
     assert (cell == 255).all(axis=2).any()  # white on a strip of ink

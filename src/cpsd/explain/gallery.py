@@ -24,7 +24,7 @@ from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import ModelError
 from cpsd.explain.maps import METHOD_NAMES, Maps, explanation_method, record_maps
-from cpsd.explain.overlay import COLOURS, fitted, overlay
+from cpsd.explain.overlay import COLOURS, fitted, nothing_to_compare, overlay
 from cpsd.explain.pointing import enlarging
 from cpsd.explain.pointing_game import boxes_in_shares
 from cpsd.files import write_json, written_whole
@@ -234,13 +234,12 @@ def _entry(
     for name, map_hw in maps.items():
         file = f"{number}-{name.replace('/', '.')}.jpg"
         _save(overlay(picture, map_hw), folder / file)
-        empty = not map_hw.any()
         cells.append(
             {
                 "predictor": name,
                 "probability": probabilities[name],
                 "file": file,
-                "empty": empty,
+                "nothing_to_compare": nothing_to_compare(map_hw),
             }
         )
     return {

@@ -3,7 +3,8 @@
 Shapes: B images, D channels, h x w places of a feature map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -31,6 +32,11 @@ class _Output(NamedTuple):
         """Places along the shorter side of the map; 0 where the output is none."""
         return min(self.shape[2:]) if len(self.shape) == 4 else 0
 
+    def channels_second(self) -> "_Output":
+        """Return the same of a stage that has its channels last."""
+        batch, height, width, channels = self.shape
+        return self._replace(shape=(batch, channels, height, width))
+
 
 def explained_layer(network: nn.Module, images_B3HW: Tensor) -> nn.Module:
     """Return the module whose output ``(B, D, h, w)`` Grad-CAM is taken from.
@@ -55,7 +61,10 @@ def explained_layer(network: nn.Module, images_B3HW: Tensor) -> nn.Module:
     if len(backbones) > 1:
         raise _unexplained(f"it has {len(backbones)} backbones")
     if backbones:
-        outputs = _outputs(network, images_B3HW, [*_stages(backbones[0]), backbones[0]])
+        stages = _stages(backbones[0])
+        outputs = _outputs(network, images_B3HW, [*stages, backbones[0]])
+        if _has_channels_last(backbones[0]):
+            outputs = [o.channels_second() if o.module in stages else o for o in outputs]
         # The backbone is the last to end, whatever it does after its last stage.
         return backbones[0] if outputs[-1].side >= LEAST_PLACES else _deepest(outputs)
     outputs = _outputs(network, images_B3HW, list(network.modules()))
@@ -69,10 +78,37 @@ def explained_layer(network: nn.Module, images_B3HW: Tensor) -> nn.Module:
     return chosen
 
 
+@contextmanager
+def with_channels_second(network: nn.Module, layer: nn.Module) -> Iterator[nn.Module]:
+    """Yield a module that gives the layer's map ``(B, D, h, w)`` in the network's forward pass.
+
+    That is the layer, unless it is a stage of a backbone that keeps channels last (Swin).
+    """
+    backbones = [module for module in network.modules() if isinstance(module, Backbone)]
+    if not any(_has_channels_last(one) and layer in _stages(one) for one in backbones):
+        yield layer
+        return
+    passed = nn.Identity()
+
+    def turn(module: nn.Module, inputs: object, output_BhwD: Tensor) -> Tensor:
+        turned: Tensor = passed(output_BhwD.permute(0, 3, 1, 2))
+        return turned.permute(0, 2, 3, 1)
+
+    hook = layer.register_forward_hook(turn)
+    try:
+        yield passed
+    finally:
+        hook.remove()
+
+
+def _has_channels_last(backbone: Backbone) -> bool:
+    return getattr(backbone.network, "output_fmt", "NCHW") == "NHWC"
+
+
 def _stages(backbone: Backbone) -> list[nn.Module]:
     """Return the modules that timm names as the network's stages, where they give maps."""
-    if getattr(backbone.network, "output_fmt", "NCHW") != "NCHW":
-        return []  # channels last: only the backbone's own output has them in their place
+    if getattr(backbone.network, "output_fmt", "NCHW") not in ("NCHW", "NHWC"):
+        return []  # tokens: only the backbone's own output has them in their places
     stages = getattr(backbone.network, "feature_info", None)
     names = [cast(Any, stage)["module"] for stage in stages] if isinstance(stages, list) else []
     modules = dict(backbone.network.named_modules())

@@ -18,7 +18,7 @@ from cpsd.config import RunConfig
 from cpsd.data.loading import inference_loader, plain
 from cpsd.data.records import Records
 from cpsd.evaluation.predictions import eval_mode
-from cpsd.explain.layers import explained_layer
+from cpsd.explain.layers import explained_layer, with_channels_second
 from cpsd.memory import plain_inference_memory
 from cpsd.method import computing_threads, device_of
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
@@ -212,16 +212,17 @@ def _attention(network: nn.Module, pairs: Pairs, batch_size: int) -> Tensor:
 
 
 def _grad_cam(network: nn.Module, pairs: Pairs, batch_size: int) -> Tensor:
-    grad_cam = LayerGradCam(network, explained_layer(network, pairs.images))
     maps: list[Tensor] = []
-    for start in range(0, len(pairs.rows), batch_size):
-        rows = list(pairs.rows[start : start + batch_size])
-        columns = list(pairs.columns[start : start + batch_size])
-        # With a gradient to the picture there is one to the layer, whatever is frozen.
-        images = pairs.images[rows].detach().requires_grad_()
-        with plain_inference_memory(len(rows)):
-            maps_P1hw: Tensor = grad_cam.attribute(images, target=columns)
-        maps.append(maps_P1hw.detach()[:, 0])
+    with with_channels_second(network, explained_layer(network, pairs.images)) as layer:
+        grad_cam = LayerGradCam(network, layer)
+        for start in range(0, len(pairs.rows), batch_size):
+            rows = list(pairs.rows[start : start + batch_size])
+            columns = list(pairs.columns[start : start + batch_size])
+            # With a gradient to the picture there is one to the layer, whatever is frozen.
+            images = pairs.images[rows].detach().requires_grad_()
+            with plain_inference_memory(len(rows)):
+                maps_P1hw: Tensor = grad_cam.attribute(images, target=columns)
+            maps.append(maps_P1hw.detach()[:, 0])
     return torch.cat(maps)
 
 

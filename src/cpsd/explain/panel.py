@@ -14,14 +14,11 @@ from PIL import Image
 
 from cpsd.data.boxes import Box
 from cpsd.explain.maps import Maps
-from cpsd.explain.overlay import colours_of, fitted, overlay
+from cpsd.explain.overlay import colours_of, fitted, nothing_to_compare, overlay
 from cpsd.explain.pixel_page import INK, PixelPage, printable, shortened
 from cpsd.labels import ABSENT, PRESENT, UNKNOWN
 
 TARGET_NAMES = {PRESENT: "present", ABSENT: "absent", UNKNOWN: "not known"}
-
-NOTHING = "no place speaks for it"
-"""Written over a map that is 0 everywhere."""
 
 _SIDE = 240  # of a cell's longer side, in pixels as everything here
 _NAMES = (150, 262)  # least and largest width of the column with the labels
@@ -201,11 +198,12 @@ def _draw_map(
     """Draw what a predictor says of a row's label: map, bar and number."""
     (left, top), (width, height) = corner, picture.size
     page.picture(overlay(picture, column.maps[r]), corner)
-    if not column.maps[r].any():
+    reason = nothing_to_compare(column.maps[r])
+    if reason is not None:
         middle, baseline = left + width / 2, top + height / 2 + 5
         # On a strip of ink: the picture may be white there.
         page.rectangle((left, baseline - 18), (width, 26), face=INK)
-        page.text(middle, baseline, NOTHING, size=8, colour="white", across="center", room=width)
+        page.text(middle, baseline, reason, size=8, colour="white", across="center", room=width)
     value, bar = float(column.probabilities[r]), top + height + 9
     track = max(width - 56, 40)
     page.rectangle((left, bar), (track, _BAR), face=_TRACK)

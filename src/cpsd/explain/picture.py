@@ -263,6 +263,7 @@ def _note(methods: Sequence[Method], columns: Sequence[PanelColumn], *, framed: 
     common = f"{thresholds[0]:g} or more" if len(thresholds) == 1 else "by its own threshold"
     frame = " White frame: where the label is." if framed else ""
     return (
-        f"{ways}. Each map has its own scale: colours compare places of one map, not two maps. "
+        f"{ways[0].upper()}{ways[1:]}. Each map has its own scale: colours compare places of one "
+        "map, not two maps. "
         f"Below: the probability, bold where the label is predicted ({common}).{frame}"
     )

@@ -128,6 +128,8 @@ def test_a_gallery_leaves_out_entries_without_their_pictures(tmp_path: Path) -> 
     assert whole is not None
     assert (len(whole.entries), whole.left_out) == (2, 0)
     assert whole.entries[0].boxes == [pytest.approx((10, 20, 40, 40))]
+    reasons = {cell.predictor: cell.nothing_to_compare.value for cell in whole.entries[0].cells}
+    assert [name for name, reason in reasons.items() if reason == "one place"] == ["student"]
     (run / "explanations" / "0-student.jpg").unlink()
     some = gallery(RunFiles(run))
     assert some is not None

@@ -22,13 +22,13 @@ class Cell:
         predictor: its name.
         picture: with the map laid over, as a data URI.
         probability: that it gives the label.
-        empty: whether the map is zero everywhere.
+        nothing_to_compare: why the map tells no places apart; nothing where it does.
     """
 
     predictor: str
     picture: str
     probability: Figure
-    empty: bool
+    nothing_to_compare: Traced
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _entry(files: RunFiles, described: Traced) -> Entry | None:
             return None
         probability = figure(cell.at("probability"), "percentage")
         name = str(cell.at("predictor").value)
-        cells.append(Cell(name, uri, probability, cell.at("empty").value is True))
+        cells.append(Cell(name, uri, probability, cell.at("nothing_to_compare")))
     if picture is None:
         return None
     return Entry(
