@@ -168,6 +168,14 @@ def _write_settings(
             "labels": len(space),
             "pictures": {"train": 300, **dict.fromkeys(splits, num_images)},
             "notices": ["2 pictures have no label <at all>."],
+            "skipped": {
+                "counts": {"train": 2},
+                "pictures": [
+                    {"picture": picture, "row": f"labels.csv, row {row}", "split": "train"}
+                    | {"kind": "truncated", "detail": "The picture ends too early."}
+                    for row, picture in ((12, "cut.jpg"), (13, "<img src=x onerror=alert(1)>"))
+                ],
+            },
         },
         "hardware": {"platform": "Linux", "cores": 2, "torch_threads": 1, "accelerators": []},
         "stages": {

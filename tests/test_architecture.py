@@ -9,6 +9,7 @@ SOURCES = Path(__file__).resolve().parents[1] / "src" / "cpsd"
 LAYERS = (
     "errors",
     "files",
+    "csv_cells",
     "cost",
     "peak_memory",
     "attempts",

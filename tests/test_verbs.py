@@ -271,7 +271,7 @@ def test_data_demo_writes_what_run_reads(tmp_path: Path) -> None:
         ("", "empty"),
         ("image,labels\n", "no row"),
         ("image,Labels\na.png,x\n", "'Labels'"),
-        ("image,labels\ngone.png,x\n", "gone.png"),
+        ("image,labels,split\ngone.png,x,train\nb.png,x,val\nc.png,x,test\n", "gone.png"),
     ],
 )
 def test_bad_tables_end_with_one_sentence(

@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentError, Namespace
 
 from cpsd.argument_errors import in_words
-from cpsd.config import RunConfig
+from cpsd.config import DataConfig, RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.errors import ConfigError, did_you_mean
 from cpsd.parsers import RECIPES, RUN_VERBS, VERBS, parser_of, recipe_names, whole_parser
@@ -54,14 +54,18 @@ def parse(argv: Sequence[str]) -> tuple[str, Namespace]:
 
 
 def run_config(arguments: Namespace) -> RunConfig:
-    """Return the run's configuration; a table named on its own goes into ``data.table``."""
+    """Return the run's configuration, with what is said of the data without their section."""
     values = {field.name: arguments[field.name] for field in dataclasses.fields(RunConfig)}
-    config = RunConfig(**values)
-    if arguments.table is not None:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, table=arguments.table)
-        )
-    return config
+    return RunConfig(**{**values, "data": data_config(arguments)})
+
+
+def data_config(arguments: Namespace) -> DataConfig:
+    """Return the data's settings; a table and ``--on-bad-image`` on their own are among them."""
+    said = {
+        key: arguments[key] for key in ("table", "on_bad_image") if arguments.get(key) is not None
+    }
+    data: DataConfig = dataclasses.replace(arguments.data, **said)
+    return data
 
 
 def _normalized(argv: Sequence[str]) -> list[str]:

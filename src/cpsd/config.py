@@ -75,6 +75,11 @@ class DataConfig:
     """Folder of further pictures without labels, used for distillation only."""
     without_positive: Literal["keep", "drop"] = "keep"
     """What becomes of pictures that have no positive label."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """What becomes of pictures that are missing or cannot be read: all are told before training
+    starts, or they are left out and named in the manifest and the report."""
+    outside_root: Literal["refuse", "follow"] = "refuse"
+    """What becomes of pictures that absolute paths, '..' or links put outside the data root."""
     difficult: Literal["present", "unknown", "absent"] = "unknown"
     """What an object that VOC marks 'difficult' makes of its label."""
 

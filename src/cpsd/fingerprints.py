@@ -13,9 +13,12 @@ def data_fingerprint(records: Records) -> str:
     """Return a hash over rows, targets, splits and the size of every picture file.
 
     Sizes stand in for contents: reading every picture would take minutes, and a picture that is
-    replaced by another seldom keeps its size.
+    replaced by another seldom keeps its size. Pictures that are left out count by their row.
     """
-    sizes = [records.image_path(row).stat().st_size for row in range(len(records))]
+    sizes = [
+        None if row in records.skipped else records.image_path(row).stat().st_size
+        for row in range(len(records))
+    ]
     return fingerprint(records.fingerprint(), sizes)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from cpsd.config import RunConfig
-from cpsd.data.records import Records
+from cpsd.data.records import SKIPPED, Records
 
 PACKAGES = ("cpsd", "lightning", "numpy", "scikit-learn", "timm", "torch", "torchvision")
 
@@ -24,8 +25,13 @@ def run_facts(config: RunConfig, records: Records, notices: list[str]) -> dict[s
         "data": {
             "fingerprint": records.fingerprint(),
             "labels": len(records.labels),
-            "pictures": dict(zip(splits.tolist(), counts.tolist(), strict=True)),
+            "pictures": {
+                split: count
+                for split, count in zip(splits.tolist(), counts.tolist(), strict=True)
+                if split != SKIPPED
+            },
             "notices": notices,
+            **({"skipped": _skipped(records)} if records.skipped else {}),
         },
         "hardware": {
             "platform": platform.platform(),
@@ -37,3 +43,18 @@ def run_facts(config: RunConfig, records: Records, notices: list[str]) -> dict[s
             ],
         },
     }
+
+
+def _skipped(records: Records) -> dict[str, Any]:
+    """Return how many pictures of which split were left out, and each with what is wrong."""
+    rows = sorted(records.skipped)
+    told = [
+        {
+            # JSON has no bytes: what is not UTF-8 in a name is written as \\xff.
+            "picture": os.fsencode(records.paths[row]).decode("utf-8", "backslashreplace"),
+            "row": records.origins[row],
+            **records.skipped[row]._asdict(),
+        }
+        for row in rows
+    ]
+    return {"counts": dict(Counter(entry["split"] for entry in told)), "pictures": told}

@@ -90,6 +90,11 @@ def _add_debug(parser: ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_bad_image(parser: ArgumentParser) -> None:
+    what = "pictures that cannot be used: all are told and nothing starts, or they are left out"
+    parser.add_argument("--on-bad-image", choices=("fail", "skip"), default=None, help=what)
+
+
 def _run_parser(purpose: str) -> ArgumentParser:
     parser = _new_parser(description=f"{purpose[0].upper()}{purpose[1:]}.")
     parser.add_argument(
@@ -106,6 +111,7 @@ def _run_parser(purpose: str) -> ArgumentParser:
     )
     cheap = "cheap teachers on the baseline's first stages: about three plain trainings in all"
     parser.add_argument("--fast", action="store_true", help=cheap)
+    _add_bad_image(parser)
     _add_debug(parser)
     parser.add_class_arguments(RunConfig, as_group=False)
     return parser
@@ -167,6 +173,7 @@ def _evaluate_parser() -> ArgumentParser:
         default=None,
         help="labels a picture in the top-k scores; by default the run's",
     )
+    _add_bad_image(parser)
     parser.add_class_arguments(DataConfig, "data")
     return parser
 
@@ -272,6 +279,7 @@ def _pack_parser() -> ArgumentParser:
     parser.add_argument("table", nargs="?", type=str | None, default=None, help="CSV or JSONL file")
     parser.add_argument("--config", action="config", help="recipe by name or path (YAML)")
     parser.add_argument("--out", type=str, required=True, help="folder of the pack")
+    _add_bad_image(parser)
     _add_debug(parser)
     parser.add_class_arguments(RunConfig, as_group=False)
     return parser

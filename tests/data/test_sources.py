@@ -85,12 +85,18 @@ def test_a_picture_in_two_rows_is_said(tmp_path: Path) -> None:
     assert any(notice.startswith("1 rows name a picture that another") for notice in notices)
 
 
-def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+def test_all_missing_pictures_are_named(tmp_path: Path) -> None:
     config = table(tmp_path, NAMED)
     (tmp_path / "b.png").unlink()
     (tmp_path / "d.png").unlink()
-    with pytest.raises(DataError, match=r"row 3: .*b\.png \(2 of 4 are missing\).*data\.root"):
+    with pytest.raises(
+        DataError, match=r"2 of 4 .*2 missing .*data\.root(.|\n)*--on-bad"
+    ) as caught:
         load_records(config, seed=0)
+    assert [line[:17] for line in str(caught.value).splitlines()[1:3]] == [
+        "labels.csv, row 3",
+        "labels.csv, row 5",
+    ]
 
 
 def test_absolute_paths_stand_for_themselves(tmp_path: Path) -> None:

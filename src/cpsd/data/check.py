@@ -5,20 +5,16 @@ and it decodes every picture. Nothing is raised for what is wrong with the data.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cpsd.config import DataConfig
-from cpsd.data.images import (
-    MissingPictureError,
-    PictureError,
-    TruncatedPictureError,
-    content_hash,
-)
+from cpsd.data.bad_pictures import Places, kind_of, picture_faults
+from cpsd.data.images import content_hash
 from cpsd.data.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Records
 from cpsd.data.rows import Problem, ProblemKind, gather, read_label_list
 from cpsd.data.sources import (
@@ -29,16 +25,12 @@ from cpsd.data.sources import (
     unlearnable_notices,
     with_unlabelled,
 )
-from cpsd.data.splits import draw_splits, name_splits, picture_keys, split_clashes
+from cpsd.data.splits import draw_splits, first_rows, name_splits, split_clashes
 from cpsd.errors import DataError
 from cpsd.labels import UNKNOWN
 
 LEFT_OUT = "left out"
 """What the counts call the pictures that `config.without_positive` drops."""
-
-# Decoding leaves Python's lock, so threads help; pictures are handed out in chunks because all of
-# a large data set's tasks at once would fill the memory.
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -86,9 +78,9 @@ class CheckReport:
 
 
 class _Files(NamedTuple):
-    """What decoding found out: a hash of every row's picture, or why there is none."""
+    """What decoding found out: a hash ``(N, 32)`` of every row's picture, or why there is none."""
 
-    hashes: list[str]
+    hashes: NDArray[np.uint8]
     problems: list[Problem]
 
 
@@ -130,7 +122,7 @@ def check_data(
     records, more_problems, more_notices = _splits(records, config, name=name, seed=seed)
     problems += more_problems
     notices += more_notices
-    files = _decode(records, progress)
+    files = _decode(records, config, progress)
     problems += [*files.problems, *_same_content(records, files.hashes)]
     problems += _about_labels(records, name)
     return CheckReport(
@@ -184,10 +176,10 @@ def _splits(
 
 def _duplicates(records: Records) -> list[Problem]:
     """Return a problem for every row whose picture an earlier row of the same split names."""
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[int, str], int] = {}
     problems = []
-    for i, key in enumerate(picture_keys(records)):
-        j = first.setdefault((key, records.splits[i] or TRAIN), i)
+    for i, picture in enumerate(first_rows(records).tolist()):
+        j = first.setdefault((picture, records.splits[i] or TRAIN), i)
         if j != i:
             same = bool((records.targets[i] == records.targets[j]).all())
             detail = f"{records.paths[i]} stands already in {records.origins[j]}"
@@ -196,56 +188,36 @@ def _duplicates(records: Records) -> list[Problem]:
     return problems
 
 
-def _decode(records: Records, progress: Callable[[int, int], None] | None) -> _Files:
-    """Decode every picture once, and return a hash a row and what could not be decoded."""
-    keys = list(picture_keys(records))
-    first = {key: i for i, key in reversed(list(enumerate(keys)))}
-    unique = sorted(first.values())
-    found: dict[str, str | PictureError] = {}
+def _decode(
+    records: Records, config: DataConfig, progress: Callable[[int, int], None] | None
+) -> _Files:
+    """Decode every picture once, and return a hash a row and what cannot be used."""
+    places, first_N = Places(records, config), first_rows(records)
+    hashes = np.zeros((len(records), 32), dtype=np.uint8)
 
-    def look(i: int) -> str | PictureError:
-        try:
-            return content_hash(records.image_path(i))
-        except PictureError as error:
-            return error
+    def decode(row: int) -> None:
+        places.status(row)
+        hashes[row] = np.frombuffer(bytes.fromhex(content_hash(records.image_path(row))), np.uint8)
 
-    pool = ThreadPoolExecutor()
-    try:
-        for start in range(0, len(unique), _CHUNK):
-            chunk = unique[start : start + _CHUNK]
-            for i, result in zip(chunk, pool.map(look, chunk), strict=True):
-                found[keys[i]] = result
-                if progress is not None:
-                    progress(len(found), len(unique))
-    finally:
-        # After Ctrl-C, nobody waits for the rest of a chunk.
-        pool.shutdown(cancel_futures=True)
-    hashes: list[str] = []
-    problems: list[Problem] = []
-    for key, origin in zip(keys, records.origins, strict=True):
-        result = found[key]
-        if isinstance(result, PictureError):
-            problems.append(Problem(_kind(result), origin, str(result)))
-        hashes.append("" if isinstance(result, PictureError) else result)
-    return _Files(hashes, problems)
+    found = picture_faults(records, decode, np.unique(first_N).tolist(), progress)
+    problems = [
+        Problem(kind_of(fault), records.origins[row], str(fault))
+        for row, first in enumerate(first_N.tolist())
+        if (fault := found.get(first)) is not None
+    ]
+    return _Files(hashes[first_N], problems)
 
 
-def _kind(error: PictureError) -> ProblemKind:
-    if isinstance(error, MissingPictureError):
-        return "missing"
-    return "truncated" if isinstance(error, TruncatedPictureError) else "unreadable"
-
-
-def _same_content(records: Records, hashes: Iterable[str]) -> list[Problem]:
+def _same_content(records: Records, hashes: NDArray[np.uint8]) -> list[Problem]:
     """Return a problem for every picture that is another file of another split, pixel by pixel."""
-    keys = list(picture_keys(records))
-    first: dict[str, int] = {}
+    first_N = first_rows(records).tolist()
+    first: dict[bytes, int] = {}
     problems = []
     for i, content in enumerate(hashes):
-        if not content or records.splits[i] == LEFT_OUT:
+        if not content.any() or records.splits[i] == LEFT_OUT:
             continue
-        j = first.setdefault(content, i)
-        if records.splits[i] != records.splits[j] and keys[i] != keys[j]:
+        j = first.setdefault(content.tobytes(), i)
+        if records.splits[i] != records.splits[j] and first_N[i] != first_N[j]:
             detail = (
                 f"{records.paths[i]}, in {records.splits[i]}, is the same picture as "
                 f"{records.paths[j]}, in {records.splits[j]} ({records.origins[j]})."

@@ -48,6 +48,10 @@ class TruncatedPictureError(PictureError):
     """The file ends before the picture does."""
 
 
+class OutsidePictureError(PictureError):
+    """The file lies outside the folder that pictures are read from."""
+
+
 def read_image(path: str | Path, *, least: int | None = None) -> Image.Image:
     """Return the picture of a file, upright and in RGB; transparent parts on white.
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cpsd.data.pixels import Pixels
 from cpsd.data.records import Records
+
+Pixels = NDArray[np.uint8]
 
 _CONTROL_GROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -76,6 +78,12 @@ def kept_pixels(records: Records, size: int, *, memory_share: float) -> KeptPixe
         return None
     by_size[size] = kept
     return kept
+
+
+def hand_over(records: Records, successor: Records) -> None:
+    """Let ``successor``, the same pictures in other splits, have what is kept of ``records``."""
+    if records in _kept:
+        _kept[successor] = _kept[records]
 
 
 def machine_memory() -> int:

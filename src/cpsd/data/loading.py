@@ -6,7 +6,7 @@ Legend: B pictures in a batch, C labels, S size of a view.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cpsd.config import ImageConfig
+from cpsd.data.bad_pictures import Decode
 from cpsd.data.kept_pixels import kept_pixels
 from cpsd.data.pixels import Pixels, read_pixels
 from cpsd.data.records import Records
@@ -144,6 +145,28 @@ class PictureLoader(DataLoader[Any]):
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             self._iterator._shutdown_workers()
         self._iterator = None
+
+
+def keeping_decoder(size: int, *, memory_share: float) -> Callable[[Records], Decode]:
+    """Return what makes of records what decodes a picture as a loader will, and keeps its pixels.
+
+    Args:
+        size: S.
+        memory_share: most of the machine's memory for decoded pictures; see ``kept_pixels``.
+    """
+
+    def decoder(records: Records) -> Decode:
+        kept = kept_pixels(records, size, memory_share=memory_share)
+
+        def decode(row: int) -> None:
+            if kept is None or kept.get(row) is None:
+                pixels = read_pixels(records.image_path(row), size)
+                if kept is not None:
+                    kept.keep(row, pixels)
+
+        return decode
+
+    return decoder
 
 
 class EpochSampler(Sampler[Key]):

@@ -11,6 +11,7 @@ was made of, it is refused.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from cpsd.data.packed_pixels import PIXELS, PIXELS_VERSION, PackedPixels
 from cpsd.data.records import Records
-from cpsd.errors import DataError
+from cpsd.errors import DataError, RunError
 from cpsd.files import read_json
 
 MANIFEST, FILES, PICTURES = "manifest.json", "files.npy", "pictures.txt"
@@ -53,17 +54,33 @@ def open_pack(folder: Path, records: Records) -> PackedPixels:
     files, paths = _rows(folder, manifest)
     position_of = {path: position for position, path in enumerate(paths)}
     positions = np.array([position_of.get(path, -1) for path in records.paths], dtype=np.intp)
-    missing = np.flatnonzero(positions < 0)
-    if len(missing):
+    used = [row for row in range(len(records)) if row not in records.skipped]
+    missing = [row for row in used if positions[row] < 0]
+    if missing:
         raise DataError(_told(records, missing, f"is not in the pack {folder}", "are not"))
-    changed = [
-        row
-        for row in range(len(records))
-        if not is_of(records.image_path(row), files[positions[row]])
-    ]
+    changed = [row for row in used if not is_of(records.image_path(row), files[positions[row]])]
     if changed:
         raise DataError(_told(records, changed, f"has changed since {folder} was packed", "have"))
     return PackedPixels(folder, int(manifest["size"]), positions)
+
+
+def in_pack(folder: Path, records: Records) -> NDArray[np.bool_]:
+    """Return which pictures ``(N,)`` the pack at ``folder`` holds as they are now.
+
+    None where there is no pack, or a damaged one: who opens it is told.
+    """
+    held_N = np.zeros(len(records), dtype=np.bool_)
+    try:
+        manifest = read_manifest(folder)
+        files, paths = _rows(folder, manifest or {})
+    except (DataError, RunError):
+        return held_N
+    position_of = {path: position for position, path in enumerate(paths)}
+    for row, path in enumerate(records.paths):
+        position = position_of.get(path)
+        with suppress(OSError):  # a picture that is missing
+            held_N[row] = position is not None and is_of(records.image_path(row), files[position])
+    return held_N
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -116,9 +133,9 @@ def _rows(folder: Path, manifest: dict[str, Any]) -> tuple[NDArray[np.void], lis
     return files, paths
 
 
-def _told(records: Records, rows: list[int] | NDArray[np.intp], what: str, more: str) -> str:
+def _told(records: Records, rows: list[int], what: str, more: str) -> str:
     """Return a sentence about the first of ``rows`` and how many there are."""
-    first = int(rows[0])
+    first = rows[0]
     return (
         f"{records.origins[first]}: the picture {records.paths[first]} {what} ({len(rows):,} of "
         f"{len(records):,} {more}). {_ANEW}"

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.data.kept_pixels import kept_pixels
 from cpsd.data.pack import (
     FILE,
     FILES,
@@ -44,10 +45,11 @@ def bytes_needed(num_images: int, size: int) -> int:
 
 
 def packed_rows(records: Records) -> list[int]:
-    """Return the rows that a pack of ``records`` is made of: the first of each picture."""
+    """Return the rows that a pack of ``records`` is made of: the first of each usable picture."""
     first: dict[str, int] = {}
     for row, path in enumerate(records.paths):
-        first.setdefault(path, row)
+        if row not in records.skipped:
+            first.setdefault(path, row)
     return list(first.values())
 
 
@@ -170,9 +172,10 @@ def _is_whole(picture: Path, file: np.void, pixels: Pixels) -> bool:
 
 def _packed(records: Records, row: int, size: int) -> tuple[Pixels, NDArray[np.void]]:
     """Return the pixels of a picture and its row of ``files.npy``."""
-    path = records.image_path(row)
+    path, kept = records.image_path(row), kept_pixels(records, size, memory_share=0)
     try:
-        pixels = read_pixels(path, size)
+        there = None if kept is None else kept.get(row)
+        pixels = read_pixels(path, size) if there is None else there
         stat = path.stat()
     except DataError as error:
         raise DataError(f"{records.origins[row]}: {error}") from error

@@ -3,8 +3,9 @@
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,16 @@ TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
 UNASSIGNED = ""
+SKIPPED = "skipped"
+"""Of pictures that cannot be used and are left out; nothing reads this split."""
+
+
+class Skipped(NamedTuple):
+    """A picture that is left out: the split it was in, and what is wrong with it."""
+
+    split: str
+    kind: str
+    detail: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +48,7 @@ class Records:
         root: the folder that ``paths`` are relative to.
         origins: N places in the source (``labels.csv, row 12``), for messages.
         packed: the pictures' pixels, where they come from a pack.
+        skipped: by row, what is wrong with the pictures of the split ``skipped``.
 
     Raises:
         DataError: the lengths do not agree, or a target is not 1, 0 or -1.
@@ -49,6 +61,7 @@ class Records:
     root: Path
     origins: Sequence[str]
     packed: PackedPixels | None = None
+    skipped: Mapping[int, Skipped] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         num_images = len(self.paths)
@@ -105,11 +118,20 @@ class Records:
             splits=self._names.take(rows),
             origins=_texts(self.origins).take(rows),
             packed=None if self.packed is None else self.packed.select(rows),
+            skipped={
+                place: self.skipped[row]
+                for place, row in enumerate(rows.tolist() if self.skipped else ())
+                if row in self.skipped
+            },
         )
 
     def with_splits(self, splits: Sequence[str]) -> "Records":
         """Return the same pictures with other splits."""
         return replace(self, splits=Names(splits))
+
+    def with_skipped(self, splits: Sequence[str], skipped: Mapping[int, Skipped]) -> "Records":
+        """Return the same pictures, some of them left out of their splits."""
+        return replace(self, splits=Names(splits), skipped=dict(skipped))
 
     def without_positive(self) -> NDArray[np.bool_]:
         """Return which pictures ``(N,)`` have something known of them but no positive label."""

@@ -30,6 +30,7 @@ ProblemKind = Literal[
     "label",  # a label that is not in the list
     "split",  # a split that is none
     "missing",  # a picture that is not there
+    "outside",  # a picture that lies outside the data root
     "truncated",  # a picture that ends too early
     "unreadable",  # a picture that cannot be decoded
     "duplicate",  # a picture that stands in two rows

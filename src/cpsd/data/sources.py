@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cpsd.config import DataConfig, DataFormat
+from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
 from cpsd.data.coco import coco_source
 from cpsd.data.images import find_pictures
 from cpsd.data.nuswide import nuswide_source
@@ -58,24 +59,27 @@ def read_records(
 
     Raises:
         ConfigError: no table or folder is named.
-        DataError: something is wrong with the data, or a picture is missing on disk.
+        DataError: something is wrong with the data.
     """
     source = open_source(config)
     records = read_strictly(source, labels or read_label_list(config.label_list))
-    require_pictures(records)
     return records, [*source.notices, *duplicate_notices(records), *case_notices(records.labels)]
 
 
-def load_records(config: DataConfig, *, seed: int) -> tuple[Records, list[str]]:
+def load_records(
+    config: DataConfig, *, seed: int, check: PictureCheck | None = None
+) -> tuple[Records, list[str]]:
     """Return all pictures of a run, each in a split, and plain sentences on what was done.
 
     Args:
         config: what to read.
         seed: the run's seed, for splits that are drawn.
+        check: how pictures are looked at; by default only whether they are there.
 
     Raises:
         ConfigError: no table or folder is named, or settings that contradict each other.
-        DataError: something is wrong with the data, or a picture is missing on disk.
+        DataError: something is wrong with the data, or a picture cannot be used and
+            ``config.on_bad_image`` does not say to leave it out.
     """
     records, notices = read_records(config)
     records, more = choose_without_positive(records, config)
@@ -85,8 +89,11 @@ def load_records(config: DataConfig, *, seed: int) -> tuple[Records, list[str]]:
         notices += more
     records, drawn = assign_splits(records, config, seed=seed)
     records, limited = limit_splits(records, config.limit, seed=seed)
+    # Of the pictures of the run alone, and once they have their splits: a bad picture changes no
+    # other's.
+    records, skipped = without_bad_pictures(records, config, check or PictureCheck())
     records = with_pack(records, config.pack)
-    return records, [*notices, *drawn, *limited, *unlearnable_notices(records)]
+    return records, [*notices, *drawn, *limited, *skipped, *unlearnable_notices(records)]
 
 
 def with_pack(records: Records, folder: str | None) -> Records:
@@ -96,21 +103,6 @@ def with_pack(records: Records, folder: str | None) -> Records:
         DataError: it is not one of these pictures as they are now.
     """
     return records if folder is None else replace(records, packed=open_pack(Path(folder), records))
-
-
-def require_pictures(records: Records) -> None:
-    """Stop where a picture is not on disk.
-
-    Raises:
-        DataError: the first picture that is missing, and how many are.
-    """
-    missing = [i for i in range(len(records)) if not records.image_path(i).is_file()]
-    if missing:
-        raise DataError(
-            f"{records.origins[missing[0]]}: there is no picture {records.image_path(missing[0])} "
-            f"({len(missing):,} of {len(records):,} are missing). Set data.root to the folder that "
-            "the paths are relative to; 'cpsd data check' lists all that are missing."
-        )
 
 
 def choose_without_positive(

@@ -10,7 +10,6 @@ from cpsd.comparison.arms import CPSD, Arm, chosen_arms
 from cpsd.comparison.results import Results
 from cpsd.comparison.runs import ComparedRun, Comparison, Plan, Watching
 from cpsd.config_yaml import as_yaml
-from cpsd.data.sources import load_records
 from cpsd.errors import ConfigError
 from cpsd.fast import fast
 from cpsd.files import write_json
@@ -20,7 +19,7 @@ from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
 from cpsd.run import RunDirectory, Stage, StageState
-from cpsd.verbs.runs import default_out, smoke_form
+from cpsd.verbs.runs import checked_records, default_out, smoke_form
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
 COMPARISON_FILE = "compare.json"
@@ -46,7 +45,7 @@ def compare(arguments: Namespace) -> int:
         console.print(as_yaml(config), markup=False)
         _show_plan(plan, config.seed)
         return 0
-    records, notices = load_records(config.data, seed=config.seed)
+    records, notices = checked_records(config, directory.path)
     say(notices)
     results = Results(
         directory.path,

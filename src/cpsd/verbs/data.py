@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from cpsd import arguments as command_line
 from cpsd.data.check import CheckReport, check_data
 from cpsd.data.digits import write_digits
 from cpsd.report.progress import counting
@@ -17,9 +18,7 @@ EXIT_WRONG = 1
 
 def check(arguments: Namespace) -> int:
     """Account for every row of a data set."""
-    data = arguments.data
-    if arguments.table is not None:
-        data = dataclasses.replace(data, table=arguments.table)
+    data = command_line.data_config(arguments)
     with counting(stderr, "decoding") as progress:
         report = check_data(data, seed=arguments.seed, progress=progress)
     _show_check(report)

@@ -9,8 +9,11 @@ from jsonargparse import Namespace
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from cpsd import arguments as command_line
 from cpsd import method
 from cpsd.config import DataConfig, EvaluationConfig
+from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
+from cpsd.data.loading import keeping_decoder
 from cpsd.data.sources import read_records, with_pack
 from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
@@ -22,6 +25,7 @@ from cpsd.labels import LabelSpace
 from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import MakeModel, model_factory
 from cpsd.report.predicted import as_csv, as_json_lines, show_table
+from cpsd.report.progress import counting
 from cpsd.report.tables import score_table
 from cpsd.trained import (
     Trained,
@@ -64,9 +68,7 @@ def _evaluation_settings(arguments: Namespace) -> EvaluationConfig:
 def evaluate(arguments: Namespace) -> int:
     """Show a run's scores, or score one of its predictors on other data."""
     run = Path(arguments.run)
-    data = arguments.data
-    if arguments.table is not None:
-        data = dataclasses.replace(data, table=arguments.table)
+    data = command_line.data_config(arguments)
     if data.table is None and data.root is None:
         if not (run / "evaluation").is_dir():
             raise RunError(
@@ -78,8 +80,6 @@ def evaluate(arguments: Namespace) -> int:
     settings = _evaluation_settings(arguments)
     trained, name = _trained(arguments), arguments.predictor
     records, notices = read_records(data, labels=trained.labels)
-    records = with_pack(records, data.pack)
-    say(notices)
     # Splits are called as in a run, but one that is none there is nothing wrong here.
     records, _ = name_splits(records, data.test_split)
     split = arguments.split or "all"
@@ -87,6 +87,16 @@ def evaluate(arguments: Namespace) -> int:
     if len(rows) == 0:
         known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
         raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
+    records = records.select(rows)
+    with counting(stderr, "checking") as progress:
+        decoder = keeping_decoder(trained.image.size, memory_share=arguments.machine.picture_memory)
+        check = PictureCheck(decoder, progress=progress)
+        records, skipped = without_bad_pictures(records, data, check)
+    say([*notices, *skipped])
+    records = with_pack(records, data.pack)
+    rows = np.array([row for row in range(len(records)) if row not in records.skipped])
+    if len(rows) == 0:
+        raise DataError(f"No picture of the split '{split}' can be used.")
     machine = dataclasses.replace(arguments.machine, picture_memory=0.0)  # all are looked at once
     logits_NC = method.predict(trained.predictor, records, rows, trained.config(machine))
     thresholds = {name: _threshold(arguments, trained.labels)}

@@ -6,6 +6,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
+from cpsd.data.bad_pictures import PictureCheck
+from cpsd.data.loading import keeping_decoder
 from cpsd.data.pack_writing import bytes_needed, packed_rows, write_pack
 from cpsd.data.sources import load_records
 from cpsd.report.progress import counting
@@ -16,7 +18,11 @@ def pack(arguments: Namespace) -> int:
     """Store the pictures of a data set once, at the size that networks are given."""
     config, folder = command_line.run_config(arguments), Path(arguments.out)
     data, size = dataclasses.replace(config.data, pack=None), config.image.size
-    records, _ = load_records(data, seed=config.seed)
+    with counting(stderr, "checking") as progress:
+        decoder = keeping_decoder(size, memory_share=config.machine.picture_memory)
+        check = PictureCheck(decoder, pack=folder, progress=progress)
+        records, notices = load_records(data, seed=config.seed, check=check)
+    say(notices)
     total = len(packed_rows(records))
     needed = bytes_needed(total, size) / 1e9
     say([f"{total:,} pictures at {size} x {size} pixels take {needed:,.2f} GB in {folder}"])

@@ -8,6 +8,9 @@ from jsonargparse import Namespace
 from cpsd import arguments as command_line
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
+from cpsd.data.bad_pictures import PictureCheck
+from cpsd.data.loading import keeping_decoder
+from cpsd.data.records import Records
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
 from cpsd.execution import execute
@@ -17,13 +20,15 @@ from cpsd.pipeline import Pipeline
 from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
-from cpsd.run import RunDirectory
+from cpsd.run import MARKS, RunDirectory
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.shown_run import show_partitions, show_run
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
 PARTITIONS = "partitions/"
 """How the names of the stages begin that cut the labels into parts."""
+PICTURE_MEMORY = "pictures.npz"
+"""Beside the marks of stages: which pictures were looked at."""
 
 
 def run(arguments: Namespace, *, last_stage: str = "") -> int:
@@ -36,7 +41,7 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
         config = smoke_form(config, directory.path)
     if arguments.dry_run:
         console.print(as_yaml(config), markup=False)
-    records, notices = load_records(config.data, seed=config.seed)
+    records, notices = checked_records(config, directory.path, look=not arguments.dry_run)
     say(notices)
     pipeline = Pipeline(
         config,
@@ -81,6 +86,31 @@ def default_out(arguments: Namespace) -> str:
     if table is not None:
         return f"{runs}/{Path(table).resolve().parent.name}{form}"
     return f"{runs}/{Path(str(recipe[-1])).stem if recipe else 'run'}{form}"
+
+
+def checked_records(
+    config: RunConfig, run: Path, *, look: bool = True
+) -> tuple[Records, list[str]]:
+    """Return the pictures of a run, each of which has been looked at, and what to say of them.
+
+    Args:
+        config: of the run.
+        run: its folder, which remembers what was looked at; a long list of bad pictures is beside
+            it.
+        look: look at those that were not looked at before.
+
+    Raises:
+        DataError: as ``load_records``.
+    """
+    size, memory_share = config.image.size, config.machine.picture_memory
+    with counting(stderr, "checking") as progress:
+        check = PictureCheck(
+            keeping_decoder(size, memory_share=memory_share) if look else None,
+            memory=run / MARKS / PICTURE_MEMORY,
+            told_in=run.parent / f"{run.resolve().name}-bad-pictures.csv",
+            progress=progress,
+        )
+        return load_records(config.data, seed=config.seed, check=check)
 
 
 def smoke_form(config: RunConfig, run: Path) -> RunConfig:
