@@ -7,7 +7,6 @@ which it alone has (private pages in /proc), so what it shares with its parent c
 import gc
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from harness import Row
+
+from cpsd.peak_memory import peak_of_process
 
 NUM_PICTURES, NUM_LABELS = 1_000_000, 80
 _STATUS = Path("/proc/self/smaps_rollup")
@@ -60,7 +61,7 @@ def tell(table: Path) -> None:
     from cpsd.data.table import table_source
 
     config = DataConfig(table=str(table))
-    before, peak_before = _private_mb(), _peak_mb()
+    before, peak_before = _private_mb(), peak_of_process()
     begun = time.perf_counter()
     records = read_strictly(table_source(table, config))
     duplicate_notices(records)
@@ -68,12 +69,12 @@ def tell(table: Path) -> None:
     seconds = time.perf_counter() - begun
     gc.collect()
     after = _private_mb()
-    peak = _peak_mb()
+    peak = peak_of_process()
     dataset = PictureDataset(records, ImageConfig(size=8), seed=0)
     order = np.random.default_rng(0).permutation(len(records))
     found = {
         "index_mb": after - before,
-        "peak_mb": peak - peak_before,
+        "peak_mb": (peak - peak_before) / 1e6,
         "seconds": seconds,
         "worker_mb": _growth_of_a_worker(dataset, order),
     }
@@ -114,10 +115,6 @@ def _private_mb() -> float:
     fields = dict(line.split(":") for line in _STATUS.read_text().splitlines()[1:])
     kilobytes = sum(int(fields[f"Private_{kind}"].split()[0]) for kind in ("Clean", "Dirty"))
     return kilobytes * 1024 / 1e6
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _write_table(path: Path, num_pictures: int) -> None:

@@ -1,7 +1,6 @@
 """How long labels take to be counted and cut: COCO's eighty, and ten thousand of a sparse graph."""
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from cpsd.affinity import Affinity
 from cpsd.graph import LabelGraph
 from cpsd.labels import LabelSpace
 from cpsd.partition import partition_labels
+from cpsd.peak_memory import peak_of_process
 
 STRATEGIES = ("co-occurrence", "dis-occurrence")
 _COCO = Path(__file__).resolve().parents[2] / "shared" / "reference" / "coco2014_label_graph.json"
@@ -82,13 +82,11 @@ def cut_many_labels(num_labels: int, num_images: int, num_parts: int) -> None:
     for _ in range(10):
         links @ vector
     single = (time.perf_counter() - once) / 10
-    # On Linux kilobytes, on macOS bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {
         "seconds": cut - counted,
         "counting_seconds": counted - begun,
         "pairs": (graph.images_with_both.nnz - num_labels) // 2,
-        "peak_mb": peak / (1e6 if sys.platform == "darwin" else 1e3),
+        "peak_mb": peak_of_process() / 1e6,
         "products": products,
         "product_seconds": products * single,
     }
