@@ -116,8 +116,7 @@ def training_step(
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(case.device.type, dtype=dtype, enabled=dtype is not None):
-            loss = task.training_step(batch, 0)
-        loss.backward()
+            task.add_gradients(batch, 0, torch.Tensor.backward)
         optimizer.step()
         for average, network in zip(task.averages, networks.values(), strict=True):
             average.update(network, step=100)

@@ -1,9 +1,11 @@
 """Ensembles against single teachers, what is random and what is not, and what stops a training."""
 
+import functools
 import math
 import multiprocessing
 import random
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -35,6 +37,16 @@ def test_teachers_trained_together_equal_teachers_trained_one_by_one(records: Re
         assert single.best[0].weights == fitted.best[index].weights
         assert single.best[0].score == pytest.approx(fitted.best[index].score, abs=1e-6)
     tiny.assert_close(tiny.weights(together), tiny.weights(alone))
+
+
+def test_activations_of_one_teacher_are_held_at_a_time(records: Records) -> None:
+    ensemble, held = tiny.ensemble(), SavedForBackward()
+    before: list[int] = []
+    for teacher in ensemble.teachers:
+        teacher.register_forward_pre_hook(lambda *_: before.append(len(held.tensors)))
+    fit(ensemble, records, tiny.settings(epochs=2), callbacks=[held])
+    assert held.most > 3
+    assert before == [0] * 2 * (3 + 2) * len(ensemble.teachers)  # validation is of two batches
 
 
 def test_so_they_are_in_mixed_precision(records: Records) -> None:
@@ -280,14 +292,43 @@ class BatchesSeen(lightning.Callback):
             self.seen.append((row, image.numpy().tobytes()))
 
 
+class SavedForBackward(lightning.Callback):
+    """The tensors that steps hold for their backward passes."""
+
+    def __init__(self) -> None:
+        self.tensors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.most = 0
+        self._watching = torch.autograd.graph.saved_tensors_hooks(self._hold, self._give)
+
+    def _hold(self, tensor: Tensor) -> Callable[[], Tensor]:
+        held = functools.partial(tensor.detach)  # an object of its own that lives as long
+        self.tensors.add(held)
+        self.most = max(self.most, len(self.tensors))
+        return held
+
+    def _give(self, held: Callable[[], Tensor]) -> Tensor:
+        return held()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._watching.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._watching.__exit__()
+
+
 class GradientNorms(lightning.Callback):
     """The gradient's norm as the optimizer sees it."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def on_before_zero_grad(self, trainer: Any, task: Any, optimizer: Any) -> None:
-        gradients = [p.grad for p in task.networks.parameters() if p.grad is not None]
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        (optimizer,) = trainer.optimizers
+        optimizer.register_step_post_hook(self.look)
+
+    def look(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if gradients:
             norms = torch.stack([gradient.norm() for gradient in gradients])
             self.seen.append(float(norms.norm()))

@@ -109,9 +109,6 @@ def fit(
             devices=1,
             precision=training.precision,
             max_epochs=training.epochs,
-            accumulate_grad_batches=training.accumulate,
-            # Only read by Lightning to call configure_gradient_clipping, which clips by member.
-            gradient_clip_val=training.clip_norm,
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
             callbacks=[*callbacks, workers, LastCheckpoint(checkpoint)],

@@ -1,6 +1,6 @@
 """What a training takes, counted while it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -21,29 +21,26 @@ class RunningCost:
         self._images_forward = 0
         self._images_backward = 0
         self._flops = RepeatedFlops()
-        self._step: tuple[int, ...] = ()
 
     @contextmanager
-    def step(self, images: Tensor, num_networks: int) -> Iterator[None]:
-        """Count the forward pass of a step; ``backward`` follows."""
-        self._step = tuple(images.shape)
-        with self._flops.adding("forward", "step", *self._step):
+    def forward(self, images: Tensor, *kind: Hashable, num_networks: int = 1) -> Iterator[None]:
+        """Count the forward pass of a batch.
+
+        Args:
+            images: the batch.
+            kind: what the pass depends on beside the batch's shape.
+            num_networks: that are trained, among those that see it.
+        """
+        with self._flops.adding("forward", *kind, *images.shape):
             yield
         self._images_forward += len(images) * num_networks
-        self._images_backward += len(images) * num_networks
 
     @contextmanager
-    def backward(self) -> Iterator[None]:
-        """Count the backward pass of the step."""
-        with self._flops.adding("backward", "step", *self._step):
+    def backward(self, images: Tensor, *kind: Hashable) -> Iterator[None]:
+        """Count the backward pass of a network over a batch."""
+        with self._flops.adding("backward", *kind, *images.shape):
             yield
-
-    @contextmanager
-    def validation(self, images: Tensor, num_networks: int) -> Iterator[None]:
-        """Count the forward pass of a batch of validation."""
-        with self._flops.adding("forward", "validation", *images.shape):
-            yield
-        self._images_forward += len(images) * num_networks
+        self._images_backward += len(images)
 
     def so_far(self) -> Cost:
         """Return the cost."""

@@ -5,12 +5,13 @@ B batch, C all labels, P labels of a member, S strategies.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ class TrainingTask(lightning.LightningModule):
     """Trains members side by side on the same batches (CPSD, section 3).
 
     Each member has its own loss, gradient norm, weight average, best epoch and choice between raw
-    and averaged weights, so that its result does not depend on who trains beside it.
+    and averaged weights, so that its result does not depend on who trains beside it. In a step one
+    member after another goes forward and back, so that memory holds the activations of one alone.
 
     Args:
         members: the networks to train.
@@ -76,6 +78,7 @@ class TrainingTask(lightning.LightningModule):
         soft_labels: SoftLabels | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # Lightning's goes back once, when all are forward
         self.members = tuple(members)
         self.networks = nn.ModuleList(member.network for member in members)
         for index, member in enumerate(members):
@@ -120,14 +123,16 @@ class TrainingTask(lightning.LightningModule):
             decoupled_weight_decay=self.config.decay == "decoupled",
             fused=self._has_fused_optimizer(),
         )
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        epochs = self.config.epochs
+        batches_an_epoch = int(self.trainer.estimated_stepping_batches) // epochs
+        total_steps = math.ceil(batches_an_epoch / self.config.accumulate) * epochs
         schedule = OneCycleLR(
             optimizer,
             max_lr=self.config.learning_rate,
             total_steps=total_steps,
             pct_start=_warmup_share(self.config.warmup, total_steps),
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return [optimizer], [schedule]
 
     def _has_fused_optimizer(self) -> bool:
         """Return whether one kernel may take a whole step: 2.5 to 5 times as fast on a CPU.
@@ -137,12 +142,7 @@ class TrainingTask(lightning.LightningModule):
         clipped_scaled = self.config.precision == "16-mixed" and self.config.clip_norm is not None
         return self.device.type in ("cpu", "cuda") and not clipped_scaled
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip each member's gradient by its own norm."""
         if self.config.clip_norm is not None:
             for network in self.networks:
@@ -162,35 +162,54 @@ class TrainingTask(lightning.LightningModule):
             targets=batch.targets.to(device, non_blocking=True),
         )
 
-    @one_pass()
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the sum of the members' losses; no member sees another's.
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """Go forward and back with every member, and change the weights where a step is due.
 
         Nothing in it asks the device for a value, so that the host is always ahead.
         """
-        with self.cost.step(batch.images, len(self.members)):
-            return self._summed_losses(batch, batch_index)
+        self.add_gradients(batch, batch_index, self.manual_backward)
+        if self.trainer.is_last_batch or (batch_index + 1) % self.config.accumulate == 0:
+            self._change_weights()
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's own
-        """Go back through the step."""
-        with self.cost.backward():
-            super().backward(loss, *args, **kwargs)
+    @one_pass()
+    def add_gradients(
+        self, batch: Batch, batch_index: int, go_back: Callable[[Tensor], None]
+    ) -> None:
+        """Add each member's gradient of its own loss to what it has.
 
-    def _summed_losses(self, batch: Batch, batch_index: int) -> Tensor:
+        Args:
+            batch: on the device.
+            batch_index: counted from 0.
+            go_back: computes gradients of a loss.
+        """
         images = scaled_pixels(batch.images)
         soft_labels_BSC = None
         if self.soft_labels is not None:
             num_views = self.soft_labels.num_views
             view_index = self.current_epoch % num_views if num_views else self.current_epoch
-            soft_labels_BSC = self.soft_labels(images, batch.rows, view_index=view_index)
-        losses = [
-            self._losses(index, network, images, batch.targets, soft_labels_BSC)
-            for index, network in enumerate(self.networks)
-        ]
+            with self.cost.forward(images, "soft labels", num_networks=0):
+                soft_labels_BSC = self.soft_labels(images, batch.rows, view_index=view_index)
+        share = self._share_of_step(batch_index)
+        losses = []
+        for index, network in enumerate(self.networks):
+            with self.cost.forward(images, "step", index):
+                loss = self._losses(index, network, images, batch.targets, soft_labels_BSC)
+            with self.cost.backward(images, "step", index):
+                go_back(loss.total * share)
+            losses.append(loss)
         self._losses_of_epoch.add(batch_index, batch.rows, losses)
         self._num_images += len(images)
-        total = torch.stack([loss.total for loss in losses]).sum()
-        return total * self._accumulation_factor(batch_index)
+
+    def _change_weights(self) -> None:
+        """Take a step of the optimizer, its schedule and the weight averages."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(schedule, OneCycleLR)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        for average, network in zip(self.averages, self.networks, strict=False):
+            cast(ModelEmaV3, average).update(network, step=self.global_step)
 
     def _losses(
         self,
@@ -211,23 +230,16 @@ class TrainingTask(lightning.LightningModule):
             soft_labels_BSP = still_to_follow(soft_labels_BSC[:, :, columns], logits_BP, told)
         return self.objective(logits_BP, still_to_learn(targets_BP, told), soft_labels_BSP)
 
-    def _accumulation_factor(self, batch_index: int) -> float:
-        """Return what sets Lightning's division of every loss by ``accumulate`` right.
+    def _share_of_step(self, batch_index: int) -> float:
+        """Return what a batch's loss counts for where several make a step.
 
-        A sum is not to be divided; a mean by fewer in the last step, if fewer batches are left.
+        Sums are added up, means averaged: over fewer in an epoch's last step, if fewer are left.
         """
         accumulate = self.config.accumulate
-        if self.reduction == "sum":
-            return accumulate
+        if self.reduction == "sum" or accumulate == 1:
+            return 1.0
         first = batch_index - batch_index % accumulate
-        return accumulate / min(accumulate, int(self.trainer.num_training_batches) - first)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:  # noqa: ANN401
-        """Update the weight averages after each optimizer step."""
-        last = self.trainer.is_last_batch
-        if last or (batch_index + 1) % self.config.accumulate == 0:
-            for average, network in zip(self.averages, self.networks, strict=False):
-                cast(ModelEmaV3, average).update(network, step=self.global_step)
+        return 1 / min(accumulate, int(self.trainer.num_training_batches) - first)
 
     def on_validation_start(self) -> None:
         """Look at the last losses of the epoch, before any of its weights are kept."""
@@ -237,7 +249,7 @@ class TrainingTask(lightning.LightningModule):
         """Put the validation pictures through the raw and the averaged networks."""
         images = scaled_pixels(batch.images)
         networks = (*self.networks, *self.averages)
-        counting = self.cost.validation(images, len(networks))
+        counting = self.cost.forward(images, "validation", num_networks=len(networks))
         with plain_inference_memory(len(images)), counting, one_pass():
             logits = [network(images).float() for network in networks]
         self._validated.append((batch.rows, batch.targets, logits))
