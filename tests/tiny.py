@@ -133,6 +133,23 @@ def write_pictures(folder: Path) -> Records:
     )
 
 
+def noisy_records(folder: Path, num_images: int) -> Records:
+    """Write pictures of noise, 9 x 10 pixels, of which three labels are known or not at random."""
+    generator = np.random.default_rng(0)
+    names = [f"{i}.png" for i in range(num_images)]
+    for name in names:
+        pixels = generator.integers(0, 256, size=(10, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return Records(
+        paths=tuple(names),
+        targets=generator.integers(-1, 2, size=(num_images, 3)).astype(np.int8),
+        labels=LabelSpace(("a", "b", "c")),
+        splits=("train",) * num_images,
+        root=folder,
+        origins=tuple(f"labels.csv, row {i + 2}" for i in range(num_images)),
+    )
+
+
 def settings(
     *,
     epochs: int = 2,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+import tiny
 from cpsd.config import ImageConfig
 from cpsd.data import kept_pixels as module
 from cpsd.data.kept_pixels import KeptPixels, kept_pixels, machine_memory
@@ -26,7 +26,6 @@ from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN
 from cpsd.errors import DataError
-from cpsd.labels import LabelSpace
 
 NUM_IMAGES = 10
 CONFIG = ImageConfig(size=8, horizontal_flip=True)
@@ -35,19 +34,7 @@ ENOUGH = 0.5
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    generator = np.random.default_rng(0)
-    names = [f"{i}.png" for i in range(NUM_IMAGES)]
-    for name in names:
-        pixels = generator.integers(0, 256, size=(10, 9, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / name)
-    return Records(
-        paths=tuple(names),
-        targets=generator.integers(-1, 2, size=(NUM_IMAGES, 3)).astype(np.int8),
-        labels=LabelSpace(("a", "b", "c")),
-        splits=("train",) * NUM_IMAGES,
-        root=tmp_path,
-        origins=tuple(f"labels.csv, row {i + 2}" for i in range(NUM_IMAGES)),
-    )
+    return tiny.noisy_records(tmp_path, NUM_IMAGES)
 
 
 def remove_pictures(records: Records) -> None:

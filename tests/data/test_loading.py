@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import tiny
 from cpsd.config import ImageConfig
 from cpsd.data.loading import (
     Batch,
@@ -26,7 +27,6 @@ from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view
 from cpsd.errors import DataError
-from cpsd.labels import LabelSpace
 
 NUM_IMAGES = 11
 CONFIG = ImageConfig(size=8, horizontal_flip=True)
@@ -34,19 +34,7 @@ CONFIG = ImageConfig(size=8, horizontal_flip=True)
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    generator = np.random.default_rng(0)
-    names = [f"{i}.png" for i in range(NUM_IMAGES)]
-    for name in names:
-        pixels = generator.integers(0, 256, size=(10, 9, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / name)
-    return Records(
-        paths=tuple(names),
-        targets=generator.integers(-1, 2, size=(NUM_IMAGES, 3)).astype(np.int8),
-        labels=LabelSpace(("a", "b", "c")),
-        splits=("train",) * NUM_IMAGES,
-        root=tmp_path,
-        origins=tuple(f"labels.csv, row {i + 2}" for i in range(NUM_IMAGES)),
-    )
+    return tiny.noisy_records(tmp_path, NUM_IMAGES)
 
 
 Loaded = Callable[..., list[Batch]]

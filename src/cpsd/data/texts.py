@@ -7,6 +7,7 @@ Shapes: N texts.
 """
 
 import operator
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self, SupportsIndex, overload
@@ -22,12 +23,13 @@ _HOW = ("utf-8", "surrogatepass")
 class _Compact(Sequence[str]):
     """What both kinds share: they are compared, sliced and shown as tuples of their texts."""
 
+    @abstractmethod
     def take(self, rows: Rows) -> Self:
         """Return the texts of ``rows``, in the given order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _text(self, index: int) -> str:
-        raise NotImplementedError
+        """Return the text at ``index``, from 0 on."""
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> str: ...
