@@ -15,27 +15,39 @@ from cpsd.strategies import WHOLE, base_strategy
 from cpsd.training_work import num_stored_views
 
 
-def consumed(arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[str, Cost]) -> Cost:
+def consumed(
+    arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[str, Cost], *, shared: float
+) -> Cost:
     """Return all that the predictor of one run took: its own training, its teachers, their passes.
 
     What runs share is counted in each of them, for each could not be had without it. Teachers that
-    have no share in the distillation (PSD-C and PSD-D) are not counted, nor their part of
-    the pass that stores soft labels.
+    have no share in the distillation (PSD-C and PSD-D) are not counted, nor what is theirs alone
+    of the pass that stores soft labels.
 
     Args:
         arm: whose run it is.
         alpha: ``distillation.alpha`` of the run.
         parts: number of parts by strategy of the run.
         costs: of the run's stages.
+        shared: ``shared_share`` of the run's settings.
     """
     if arm.predictor == BASELINE:
         return costs[BASELINE]
     shares = strategy_shares(alpha, len(parts))
     taught_by = [name for name, share in zip(parts, shares, strict=True) if share > 0]
-    stored = costs[SOFT_LABELS]
-    used = sum(parts[strategy] for strategy in taught_by) / sum(parts.values())
-    own = costs[STUDENT] + stored.share(used)
-    return own + _trained(taught_by, costs) + _start(costs)
+    num_used = sum(parts[strategy] for strategy in taught_by)
+    stored = _stored_for(num_used, sum(parts.values()), costs[SOFT_LABELS], shared)
+    return costs[STUDENT] + stored + _trained(taught_by, costs) + _start(costs)
+
+
+def _stored_for(num_used: int, num_teachers: int, stored: Cost, shared: float) -> Cost:
+    """Return what of a pass that stored soft labels a part of its teachers took.
+
+    What all of them share (``shared`` of a teacher's forward pass) had to be computed for any.
+    """
+    of_used, of_all = (shared + count * (1 - shared) for count in (num_used, num_teachers))
+    images = round(stored.images_forward * num_used / num_teachers)
+    return replace(stored.share(of_used / of_all), images_forward=images)
 
 
 def consumed_by_teachers(

@@ -208,12 +208,13 @@ class Comparison:
         self._done.append(directory)
         costs = {stage.name: directory.cost(stage) for stage in wanted}
         parts = _parts(directory.path)
+        shared = self._shared if config.teachers.shared_stages else 0.0
         return ComparedRun(
             arm,
             seed,
             teacher_set,
             directory.path,
-            consumed(arm, config.distillation.alpha, parts, costs),
+            consumed(arm, config.distillation.alpha, parts, costs, shared=shared),
             {name: consumed_by_teachers(name, parts, costs) for name in arm.ensembles},
         )
 
