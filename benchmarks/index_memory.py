@@ -54,7 +54,7 @@ def measure(*, smoke: bool) -> list[Row]:
 def tell(table: Path) -> None:
     """Print as JSON what reading ``table`` and going through it takes."""
     from cpsd.config import DataConfig, ImageConfig
-    from cpsd.data.loading import PictureDataset
+    from cpsd.data.picture_dataset import PictureDataset
     from cpsd.data.rows import read_strictly
     from cpsd.data.sources import duplicate_notices
     from cpsd.data.splits import assign_splits

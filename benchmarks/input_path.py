@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision import transforms
 
 from cpsd.config import ImageConfig
-from cpsd.data.loading import PictureDataset
 from cpsd.data.pack_writing import write_pack
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import Records
 from cpsd.data.sources import with_pack
 from cpsd.training.members import scaled_pixels

@@ -13,7 +13,7 @@ from soft_label_store import random_logits, write_store
 from torch import nn
 
 from cpsd.config import DistillationConfig, LossConfig, TrainingConfig
-from cpsd.data.loading import Batch
+from cpsd.data.picture_dataset import Batch
 from cpsd.labels import LabelSpace
 from cpsd.losses.objective import build_objective
 from cpsd.model_config import ModelConfig

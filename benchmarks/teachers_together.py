@@ -16,7 +16,7 @@ from photographs import NUM_LABELS, write_photographs
 from torch import nn
 
 from cpsd.config import ImageConfig, RunConfig, TrainingConfig
-from cpsd.data.loading import PictureDataset
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import Records
 from cpsd.machine_config import MachineConfig
 from cpsd.method import fit

@@ -9,7 +9,7 @@ from torch import nn
 
 import tiny
 from cpsd.config import RunConfig, StudentConfig, TeachersConfig
-from cpsd.data.loading import PictureDataset
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.data.views import PLAIN
 from cpsd.errors import ConfigError, DataError, ModelError, TrainingError

@@ -191,6 +191,57 @@ def test_predict_goes_on_after_a_bad_picture(
     assert good.name in captured.out
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_predict_looks_at_each_picture_once_and_loses_none(
+    workers: str,
+    finished: Path,
+    digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = sorted((digits.parent / "images").rglob("*.jpg"))[:4]
+    arguments = ["--machine.workers", workers, "--machine.inference_batch_size", "2"]
+    arguments += ["--format", "csv"]
+    assert main(["predict", str(finished), *map(str, good), *arguments]) == 0
+    expected = capsys.readouterr().out
+    bad = [tmp_path / f"{name}.jpg" for name in ("short", "text", "empty", "none")]
+    for path, content in zip(bad, (good[0].read_bytes()[:400], b"no picture", b""), strict=False):
+        path.write_bytes(content)
+    opened: list[Path] = []
+    read = Image.open
+
+    def noted(path: Path) -> Image.Image:
+        opened.append(path)
+        return read(path)
+
+    monkeypatch.setattr(Image, "open", noted)
+    # Between good ones, and one batch of bad ones alone.
+    mixed = [good[0], bad[0], bad[1], bad[2], good[1], good[2], bad[3], good[3]]
+    assert main(["predict", str(finished), *map(str, mixed), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == expected
+    *_, short, text, empty, none = captured.err.strip().splitlines()
+    assert short.startswith(f"cpsd: The picture {bad[0]} ends too early")
+    assert text.startswith(f"cpsd: {bad[1]} is no picture")
+    assert empty == f"cpsd: The picture {bad[2]} is an empty file; replace it."
+    assert none == f"cpsd: There is no picture {bad[3]}; check the path."
+    if workers == "0":
+        assert opened == mixed
+
+
+def test_predict_without_a_readable_picture_says_why(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    places = [str(tmp_path / "folder"), str(tmp_path / "no.jpg")]
+    for named in (places, places[:1], places[1:]):
+        assert main(["predict", str(finished), *named, "--format", "csv"]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("cpsd: ") == len(named)
+
+
 def test_predict_refuses_an_unknown_predictor_with_the_nearest(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

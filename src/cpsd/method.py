@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import lightning
@@ -18,7 +18,7 @@ from torch import nn
 
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
-from cpsd.data.loading import inference_loader, plain, training_loader
+from cpsd.data.loading import Unreadable, inference_loader, plain, training_loader
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.errors import ConfigError, DataError, ModelError
 from cpsd.evaluation.metrics import Metrics, average_precision
@@ -140,12 +140,19 @@ def distill(
 
 
 def predict(
-    predictor: nn.Module, records: Records, rows: NDArray[np.intp], config: RunConfig
+    predictor: nn.Module,
+    records: Records,
+    rows: NDArray[np.intp],
+    config: RunConfig,
+    *,
+    on_unreadable: Unreadable | None = None,
 ) -> NDArray[np.float32]:
     """Return the logits (len(rows), C) of the pictures ``rows``, in their order.
 
     Where there are more than a few, batch norm is folded into convolutions meanwhile: the logits
-    are those of the predictor itself to rounding, 1e-4 of the largest at most.
+    are those of the predictor itself to rounding, 1e-4 of the largest at most. Pictures that cannot
+    be read are left out where ``on_unreadable`` is there to be told; the first raises DataError
+    where it is not.
     """
     device = device_of(config)
     loader = inference_loader(
@@ -157,9 +164,15 @@ def predict(
         workers=config.machine.workers,
         memory_share=config.machine.picture_memory,
         pin_memory=device.type == "cuda",
+        on_unreadable=on_unreadable,
     )
+    batches = iter(loader)
+    first = next(batches, None)
+    if first is None:
+        return np.empty((0, len(records.labels)), np.float32)
     with computing_threads(config), folded(predictor) as quick:
-        return collect([predict_logits(quick, loader, device=device)], rows)
+        found = predict_logits(quick, chain([first], batches), device=device)
+    return collect([found], rows if on_unreadable is None else rows[np.isin(rows, found[0])])
 
 
 def evaluate(

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from cpsd.config import EvaluationConfig, ImageConfig, RunConfig
-from cpsd.data.images import find_pictures, read_image
+from cpsd.data.images import find_pictures
 from cpsd.data.records import UNASSIGNED, Records
 from cpsd.errors import DataError, ModelError, RunError, did_you_mean
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
@@ -213,8 +213,8 @@ def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:
     )
 
 
-def readable_pictures(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the pictures at ``places`` that can be decoded, and a sentence for each that cannot.
+def pictures_at(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the pictures at ``places``, and a sentence for each folder that has none.
 
     Args:
         places: pictures, and folders to look for pictures in.
@@ -223,16 +223,9 @@ def readable_pictures(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     faults: list[str] = []
     for place in places:
         try:
-            candidates = find_pictures(place) if place.is_dir() else [place]
+            found += find_pictures(place) if place.is_dir() else [place]
         except DataError as error:
             faults.append(str(error))
-            continue
-        for path in candidates:
-            try:
-                read_image(path)
-                found.append(path)
-            except DataError as error:
-                faults.append(str(error))
     return found, faults
 
 

@@ -15,8 +15,8 @@ from cpsd.config import DataConfig, ImageConfig
 from cpsd.data import bad_pictures
 from cpsd.data.bad_pictures import Decode, PictureCheck
 from cpsd.data.kept_pixels import kept_pixels
-from cpsd.data.loading import PictureDataset, keeping_decoder
 from cpsd.data.pack_writing import write_pack
+from cpsd.data.picture_dataset import PictureDataset, keeping_decoder
 from cpsd.data.pixels import read_pixels
 from cpsd.data.records import SKIPPED, Records, Skipped
 from cpsd.data.sources import load_records

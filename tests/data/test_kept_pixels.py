@@ -14,14 +14,8 @@ import tiny
 from cpsd.config import ImageConfig
 from cpsd.data import kept_pixels as module
 from cpsd.data.kept_pixels import KeptPixels, kept_pixels, machine_memory
-from cpsd.data.loading import (
-    Batch,
-    PictureDataset,
-    PictureLoader,
-    inference_loader,
-    plain,
-    training_loader,
-)
+from cpsd.data.loading import PictureLoader, inference_loader, plain, training_loader
+from cpsd.data.picture_dataset import Batch, PictureDataset
 from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN

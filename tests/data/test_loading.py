@@ -14,15 +14,8 @@ from torch import Tensor, nn
 
 import tiny
 from cpsd.config import ImageConfig
-from cpsd.data.loading import (
-    Batch,
-    EpochSampler,
-    PictureDataset,
-    PictureLoader,
-    inference_loader,
-    plain,
-    training_loader,
-)
+from cpsd.data.loading import EpochSampler, PictureLoader, inference_loader, plain, training_loader
+from cpsd.data.picture_dataset import Batch, PictureDataset
 from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view

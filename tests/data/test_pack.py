@@ -14,9 +14,10 @@ from PIL import Image
 
 from cpsd.config import DataConfig, ImageConfig
 from cpsd.data import pack_writing
-from cpsd.data.loading import PictureDataset, inference_loader
+from cpsd.data.loading import inference_loader
 from cpsd.data.pack import open_pack
 from cpsd.data.pack_writing import bytes_needed, write_pack
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.sources import load_records, with_pack

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cpsd.config import LossConfig, TrainingConfig
-from cpsd.data.loading import Batch
+from cpsd.data.picture_dataset import Batch
 from cpsd.losses.objective import build_objective
 from cpsd.report.training_progress import TrainingProgress
 from cpsd.training.fit import fit

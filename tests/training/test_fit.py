@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from cpsd.data.loading import Batch, EpochSampler
+from cpsd.data.loading import EpochSampler
+from cpsd.data.picture_dataset import Batch
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import ConfigError, TrainingError
 from cpsd.labels import UNKNOWN

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from cpsd.data.loading import EpochSampler, PictureDataset, training_loader
+from cpsd.data.loading import EpochSampler, training_loader
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import DataError, ModelError, RunError
 from cpsd.labels import LabelSpace

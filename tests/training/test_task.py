@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 import tiny
 from cpsd.config import LossConfig, RunConfig
-from cpsd.data.loading import EpochSampler, PictureDataset
+from cpsd.data.loading import EpochSampler
+from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import TRAIN, VALIDATION, Records
 from cpsd.data.views import PLAIN
 from cpsd.method import Place, distill, fit

@@ -7,119 +7,25 @@ Legend: B pictures in a batch, C labels, S size of a view.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cpsd.config import ImageConfig
-from cpsd.data.bad_pictures import Decode
-from cpsd.data.kept_pixels import kept_pixels
-from cpsd.data.pixels import Pixels, read_pixels
+from cpsd.data.images import PictureError
+from cpsd.data.picture_dataset import Batch, Key, PartlyRead, PictureDataset
 from cpsd.data.records import Records
-from cpsd.data.views import PLAIN, view
+from cpsd.data.views import PLAIN
 from cpsd.errors import DataError
 from cpsd.seeds import derive_seed
 
 Rows = Sequence[int] | NDArray[np.intp]
-Key = tuple[int, int]
-"""A picture in a view: (row of the records, view index)."""
-
-
-class Batch(NamedTuple):
-    """Pictures, what is known of them, and who they are."""
-
-    images: Tensor
-    """``(B, 3, S, S)`` uint8, channels last in memory."""
-    targets: Tensor
-    """``(B, C)`` int8; 1 present, 0 absent, -1 unknown."""
-    rows: Tensor
-    """``(B,)`` int64, rows of the records: predictions are put back in order by them."""
-
-
-class PictureDataset(Dataset[tuple[Tensor, int]]):
-    """The pictures of the records, by (row, view index).
-
-    Args:
-        records: the data set.
-        config: size and augmentation of the views.
-        seed: the run's seed, of the views.
-        memory_share: most of the machine's memory for decoded pictures; see ``kept_pixels``.
-
-    Raises:
-        DataError: the pack of ``records`` holds pictures of another size.
-    """
-
-    def __init__(
-        self, records: Records, config: ImageConfig, *, seed: int, memory_share: float = 0.0
-    ) -> None:
-        self.records = records
-        self.config = config
-        self.seed = seed
-        if records.packed is not None:
-            records.packed.require(config.size)
-            memory_share = 0.0
-        self._kept = kept_pixels(records, config.size, memory_share=memory_share)
-        # The records' own memory: a copy for each loader would double the greatest part of them.
-        targets = records.targets
-        self._targets = torch.from_numpy(targets if targets.flags.writeable else targets.copy())
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
-        """Return a view ``(3, S, S)`` uint8 of a picture, and its row.
-
-        Raises:
-            DataError: the picture cannot be read.
-        """
-        return torch.from_numpy(np.array(self._view(key))).permute(2, 0, 1), key[0]
-
-    def __getitems__(self, keys: Sequence[Key]) -> Batch | DataError:
-        """Return the batch of ``keys``, or what is wrong with the first that cannot be read.
-
-        Returned, not raised: torch would hand on an exception of a worker with the worker's whole
-        traceback as its message. ``PictureLoader`` raises it.
-        """
-        size = self.config.size
-        images_BHWC = torch.empty((len(keys), size, size, 3), dtype=torch.uint8)
-        places = images_BHWC.numpy()
-        try:
-            for i, key in enumerate(keys):
-                places[i] = self._view(key)
-        except DataError as error:
-            return error
-        rows_B = torch.tensor([row for row, _ in keys])
-        return Batch(images_BHWC.permute(0, 3, 1, 2), self._targets[rows_B], rows_B)
-
-    def _view(self, key: Key) -> Pixels:
-        """Return a view ``(S, S, 3)``, to be copied: it may be another's memory."""
-        row, view_index = key
-        pixels = self._pixels(row)
-        return view(pixels, view_index, seed=self.seed, image_index=row, config=self.config)
-
-    def _pixels(self, row: int) -> Pixels:
-        """Return the pixels ``(S, S, 3)`` of a picture, not to be written to."""
-        if self.records.packed is not None:
-            return self.records.packed(row)
-        kept = None if self._kept is None else self._kept.get(row)
-        if kept is not None:
-            return kept
-        try:
-            pixels = read_pixels(self.records.image_path(row), self.config.size)
-        except DataError as error:
-            raise DataError(f"{self.records.origins[row]}: {error}") from error
-        if self._kept is not None:
-            self._kept.keep(row, pixels)
-        return pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the kept pixels behind: only a forked process shares them."""
-        return {**self.__dict__, "_kept": None}
+Unreadable = Callable[[int, PictureError], None]
+"""Told the row of a picture that cannot be read, and why."""
 
 
 class PictureLoader(DataLoader[Any]):
@@ -128,12 +34,26 @@ class PictureLoader(DataLoader[Any]):
     Its processes live from the first epoch to ``close``, or until nothing refers to the loader.
     """
 
+    on_unreadable: Unreadable | None = None
+    """Told of pictures that cannot be read, which are then left out; None has them raised."""
+
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        for loaded in super().__iter__():
+            batch = self._readable(loaded) if isinstance(loaded, PartlyRead) else loaded
             if isinstance(batch, DataError):
                 self.close()  # the error's traceback refers to the loader
                 raise batch
-            yield batch
+            if batch is not None:
+                yield batch
+
+    def _readable(self, loaded: PartlyRead) -> Batch | DataError | None:
+        """Return what could be read, or the first error where nobody asks for the rest."""
+        if self.on_unreadable is None:
+            dataset = cast(PictureDataset, self.dataset)
+            return dataset.located(*next(iter(loaded.faults.items())))
+        for fault in loaded.faults.items():
+            self.on_unreadable(*fault)
+        return loaded.batch
 
     def close(self) -> None:
         """End the processes; another iteration starts new ones.
@@ -145,28 +65,6 @@ class PictureLoader(DataLoader[Any]):
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             self._iterator._shutdown_workers()
         self._iterator = None
-
-
-def keeping_decoder(size: int, *, memory_share: float) -> Callable[[Records], Decode]:
-    """Return what makes of records what decodes a picture as a loader will, and keeps its pixels.
-
-    Args:
-        size: S.
-        memory_share: most of the machine's memory for decoded pictures; see ``kept_pixels``.
-    """
-
-    def decoder(records: Records) -> Decode:
-        kept = kept_pixels(records, size, memory_share=memory_share)
-
-        def decode(row: int) -> None:
-            if kept is None or kept.get(row) is None:
-                pixels = read_pixels(records.image_path(row), size)
-                if kept is not None:
-                    kept.keep(row, pixels)
-
-        return decode
-
-    return decoder
 
 
 class EpochSampler(Sampler[Key]):
@@ -276,6 +174,7 @@ def inference_loader(
     workers: int,
     memory_share: float = 0.0,
     pin_memory: bool = False,
+    on_unreadable: Unreadable | None = None,
 ) -> PictureLoader:
     """Return the loader of the pictures and views ``keys``, in their order.
 
@@ -289,14 +188,18 @@ def inference_loader(
         memory_share: most of the machine's memory for decoded pictures.
         pin_memory: put batches into page-locked memory, from where a GPU fetches them while it
             computes.
+        on_unreadable: told the row of each picture that cannot be read, and why; it is left out.
+            By default the first is an error.
     """
-    return PictureLoader(
+    loader = PictureLoader(
         PictureDataset(records, config, seed=seed, memory_share=memory_share),
         batch_size=batch_size,
         sampler=keys,
         pin_memory=pin_memory,
         **_worker_settings(workers),
     )
+    loader.on_unreadable = on_unreadable
+    return loader
 
 
 def _worker_settings(workers: int) -> dict[str, Any]:
@@ -320,6 +223,6 @@ def _worker_settings(workers: int) -> dict[str, Any]:
     }
 
 
-def _as_it_is(batch: Batch | DataError) -> Batch | DataError:
+def _as_it_is(batch: Batch | PartlyRead | DataError) -> Batch | PartlyRead | DataError:
     """Return the batch: ``PictureDataset.__getitems__`` has put it together."""
     return batch

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from cpsd.config import TrainingConfig
 from cpsd.cost import Cost
-from cpsd.data.loading import Batch
+from cpsd.data.picture_dataset import Batch
 from cpsd.errors import TrainingError
 from cpsd.files import plain_file_errors
 from cpsd.losses.objective import Objective

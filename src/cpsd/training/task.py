@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cpsd.config import TrainingConfig
-from cpsd.data.loading import Batch
+from cpsd.data.picture_dataset import Batch
 from cpsd.errors import ModelError
 from cpsd.losses.objective import LossTerms, Objective
 from cpsd.memory import plain_inference_memory

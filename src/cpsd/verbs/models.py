@@ -13,7 +13,8 @@ from cpsd import arguments as command_line
 from cpsd import method
 from cpsd.config import DataConfig, EvaluationConfig
 from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
-from cpsd.data.loading import keeping_decoder
+from cpsd.data.images import PictureError
+from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.sources import read_records, with_pack
 from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
@@ -33,7 +34,7 @@ from cpsd.trained import (
     kept_thresholds,
     load_trained,
     pictures_as_records,
-    readable_pictures,
+    pictures_at,
     run_evaluation,
 )
 from cpsd.verbs.shown_run import show_run
@@ -133,15 +134,23 @@ def predict(arguments: Namespace) -> int:
     told = [label_names(arguments[key]) for key in ("present", "absent")]
     if any(told):
         trained = trained.told(present=told[0], absent=told[1])
-    paths, faults = readable_pictures([Path(name) for name in arguments.pictures])
+    paths, faults = pictures_at([Path(name) for name in arguments.pictures])
+    records = pictures_as_records(paths, trained.labels)
+    # Each picture is looked at once, so none is kept.
+    machine = dataclasses.replace(arguments.machine, picture_memory=0.0)
+    rows, unreadable = np.arange(len(records)), dict[int, PictureError]()
+    logits_NC = method.predict(
+        trained.predictor,
+        records,
+        rows,
+        trained.config(machine),
+        on_unreadable=unreadable.__setitem__,
+    )
+    faults += [str(unreadable[row]) for row in sorted(unreadable)]
     for fault in faults:
         stderr.print(f"cpsd: {fault}", style="red", markup=False)
-    if paths:
-        records = pictures_as_records(paths, trained.labels)
-        rows = np.arange(len(records))
-        # Each picture is looked at once, so none is kept.
-        machine = dataclasses.replace(arguments.machine, picture_memory=0.0)
-        logits_NC = method.predict(trained.predictor, records, rows, trained.config(machine))
+    if len(logits_NC):
+        records = records.select(np.delete(rows, [*unreadable]))
         probabilities_NC = expit(logits_NC / temperature_C)
         if arguments.format == "table":
             show_table(console, records, probabilities_NC, threshold)

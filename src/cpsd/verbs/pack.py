@@ -7,8 +7,8 @@ from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
 from cpsd.data.bad_pictures import PictureCheck
-from cpsd.data.loading import keeping_decoder
 from cpsd.data.pack_writing import bytes_needed, packed_rows, write_pack
+from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.sources import load_records
 from cpsd.report.progress import counting
 from cpsd.verbs.terminal import say, stderr

@@ -9,7 +9,7 @@ from cpsd import arguments as command_line
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.data.bad_pictures import PictureCheck
-from cpsd.data.loading import keeping_decoder
+from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.records import Records
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
