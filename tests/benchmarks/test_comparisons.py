@@ -33,28 +33,58 @@ def row(name: str, scores: dict[int, float], difference: Any, *, teachers: bool 
     }
 
 
+GAIN = {"mean": 0.01, "low": -0.03, "high": 0.05}
+ROWS = [
+    row("baseline", {0: 0.5, 1: 0.52}, None),
+    row("cpsd", {1: 0.515, 0: 0.525}, GAIN),
+    row("cpsd: teachers", {0: 0.55}, GAIN, teachers=True),
+]
+
+
+def printed(
+    comparisons: ModuleType,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> list[str]:
+    monkeypatch.setattr(sys, "argv", ["comparisons.py", *arguments])
+    comparisons.main()
+    return capsys.readouterr().out.splitlines()
+
+
+def write(folder: Path, rows: list[Any]) -> str:
+    folder.mkdir()
+    (folder / "compare.json").write_text(json.dumps({"rows": rows}))
+    return str(folder)
+
+
 def test_the_table_has_a_block_for_each_comparison(
     comparisons: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    gain = {"mean": 0.01, "low": -0.03, "high": 0.05}
-    rows = [
-        row("baseline", {0: 0.5, 1: 0.52}, None),
-        row("cpsd", {1: 0.515, 0: 0.525}, gain),
-        row("cpsd: teachers", {0: 0.55}, gain, teachers=True),
-    ]
-    for name in ("linear", "query"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "compare.json").write_text(json.dumps({"rows": rows}))
-    monkeypatch.setattr(
-        sys, "argv", ["comparisons.py", str(tmp_path / "linear"), str(tmp_path / "query")]
-    )
-    comparisons.main()
-    lines = capsys.readouterr().out.splitlines()
+    folders = [write(tmp_path / name, ROWS) for name in ("linear", "query")]
+    lines = printed(comparisons, folders, monkeypatch, capsys)
     assert len(lines) == 2 + 2 * 3
     assert lines[2] == "| linear | baseline | 51.0 (49.0 to 53.0) |  |  | 1.0 |"
     cpsd = "|  | cpsd | 52.0 (50.0 to 54.0) | +1.0 (-3.0 to +5.0) | -0.5, +2.5 | 3.6 |"
     assert lines[3] == lines[6] == cpsd
     assert lines[4] == "|  | cpsd: teachers | 55.0 (53.0 to 57.0) | +1.0 (-3.0 to +5.0) |  | 3.6 |"
+
+
+def test_the_table_of_regimes_has_a_row_for_each_comparison(
+    comparisons: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    short = write(tmp_path / "short", ROWS)
+    loss = {"mean": -0.02, "low": -0.03, "high": -0.01}
+    long = write(tmp_path / "long", [*ROWS, row("baseline-long", {0: 0.48, 1: 0.5}, loss)])
+    arguments = ["--regimes", short, f"weight=0.2, long={long}"]
+    lines = printed(comparisons, arguments, monkeypatch, capsys)
+    assert len(lines) == 2 + 2
+    both = "51.0 (49.0 to 53.0) | +1.0 (-3.0 to +5.0) | +1.0 (-3.0 to +5.0) | -0.5, +2.5"
+    assert lines[2] == f"| short | {both} |  | 3.6 |"
+    assert lines[3] == f"| weight=0.2, long | {both} | -2.0 (-3.0 to -1.0) | 3.6 |"
