@@ -27,8 +27,8 @@ def execute(
     facts: dict[str, Any],
     announce: Callable[[Stage, StageState], None],
     sources: Sequence[RunDirectory] = (),
-) -> None:
-    """Perform the stages in order, skipping those that are done.
+) -> bool:
+    """Perform the stages in order, skipping those that are done; return whether any was not.
 
     Args:
         stages: all of the run, in an order in which each finds what it needs.
@@ -52,11 +52,14 @@ def execute(
             "choose another --out."
         )
     write_text(directory.path / "config.yaml", config)
+    anything = False
     for stage in wanted:
         state = directory.state(stage)
+        anything |= state is not StageState.DONE
         if state is StageState.NEW and any(directory.take(stage, run) for run in sources):
             state = StageState.DONE
         announce(stage, state)
         if state is not StageState.DONE:
             directory.perform(stage)
         directory.write_manifest(facts, stages)
+    return anything

@@ -132,14 +132,21 @@ def test_costs_count_what_was_shared(compared: Path) -> None:
     assert costs["cpsd: teachers/co-occurrence"]["passes"] == plain * 2
 
 
+def written(comparison: Path, *patterns: str) -> dict[Path, int]:
+    """Return when each file of the runs was written."""
+    runs = comparison / "runs"
+    return {p: p.stat().st_mtime_ns for pattern in patterns for p in runs.rglob(pattern)}
+
+
 def test_a_finished_comparison_does_nothing_again(
     compared: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (compared / "compare.json").read_bytes()
-    made = {path: path.stat().st_mtime_ns for path in compared.rglob("*.safetensors")}
+    made = written(compared, "*.safetensors", "report.html")
+    assert len([path for path in made if path.name == "report.html"]) == 3
     assert main([*arguments, str(compared)]) == 0
     assert (compared / "compare.json").read_bytes() == before
-    assert {path: path.stat().st_mtime_ns for path in compared.rglob("*.safetensors")} == made
+    assert written(compared, "*.safetensors", "report.html") == made
     shown = capsys.readouterr().out
     assert "run 24 of 24" in shown
     assert "test: " in shown
@@ -153,11 +160,12 @@ def test_further_seeds_go_on_from_what_is_there(arguments: list[str], tmp_path: 
     assert [row["name"] for row in content["rows"] if ":" not in row["name"]] == list(ARMS[:3])
     note = content["rows"][1]["differences"]["baseline"]["test"]["mAP"]["note"]
     assert "test images only" in note
-    kept = (out / "runs/cpsd/0/student/model.safetensors").stat().st_mtime_ns
-    assert (
-        main([*arguments, str(out), "--arms", "psd-c", "--seeds", "2", "--teacher-seeds", "1"]) == 0
-    )
-    assert (out / "runs/cpsd/0/student/model.safetensors").stat().st_mtime_ns == kept
+    (out / "runs/cpsd/0/report.html").unlink()  # as if it had been killed before it was written
+    kept = written(out, "*.safetensors")
+    more = [*arguments, str(out), "--arms", "psd-c", "--seeds", "2", "--teacher-seeds", "1"]
+    assert main(more) == 0
+    assert kept.items() <= written(out, "*.safetensors").items()
+    assert all((out / f"runs/cpsd/{seed}/report.html").is_file() for seed in (0, 1))
     content = json.loads((out / "compare.json").read_text())
     difference = content["rows"][1]["differences"]["baseline"]["test"]["mAP"]
     assert difference["num_seeds"] == 2

@@ -80,6 +80,7 @@ class ComparedRun:
         path: the run directory.
         cost: all that its predictor took, shared work included.
         teacher_costs: by ensemble of the arm, what its teachers took.
+        anew: whether anything of it was not there yet.
     """
 
     arm: Arm
@@ -88,6 +89,7 @@ class ComparedRun:
     path: Path
     cost: Cost
     teacher_costs: dict[str, Cost]
+    anew: bool
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class Comparison:
         findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
         wanted = needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored), *findings)
         with directory.locked():
-            execute(
+            anew = execute(
                 stages,
                 directory,
                 wanted=wanted,
@@ -216,6 +218,7 @@ class Comparison:
             directory.path,
             consumed(arm, config.distillation.alpha, parts, costs, shared=shared),
             {name: consumed_by_teachers(name, parts, costs) for name in arm.ensembles},
+            anew,
         )
 
     def _planned(self, budget: Budget) -> list[int]:

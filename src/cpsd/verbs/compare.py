@@ -64,15 +64,23 @@ def compare(arguments: Namespace) -> int:
         watching=Watching(_announce, _announce_run, training_progress, partial(counting, stderr)),
     )
     with directory.locked():
+        anew = False
         for run in comparison.runs():
             results.add(run)
-            write_json(directory.path / COMPARISON_FILE, results.to_json())
-            if run.arm.name == CPSD:
+            if run.arm.name == CPSD and (run.anew or not (run.path / REPORT_FILE).is_file()):
                 write_report(run.path)
             _show_run(results, run)
-            if run.arm is plan.arms[-1]:
+            anew |= run.anew
+            # Going through what was there already takes nothing back that is known of all of it.
+            if anew:
+                write_json(directory.path / COMPARISON_FILE, results.to_json())
+            if anew and run.arm is plan.arms[-1]:
                 write_comparison_report(directory.path)
                 _show(results)
+        if not anew:
+            write_json(directory.path / COMPARISON_FILE, results.to_json())
+            write_comparison_report(directory.path)
+            _show(results)
     console.print(f"The comparison lies in {directory.path}", markup=False)
     say_page(directory.path / REPORT_FILE)
     return 0

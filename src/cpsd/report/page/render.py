@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -50,6 +51,23 @@ def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any]) -
         data: what the scripts read, by the ``id`` of their JSON element.
     """
     style, script = source_text("styles", STYLES), module_text(SCRIPTS)
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **context,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=content_hash(style),
+            script_hash=content_hash(script),
+            data={name: Markup(inline_json(value)) for name, value in data.items()},
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Return what templates are compiled by: once a process, for that takes most of a page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(PACKAGE, "templates"),
         autoescape=True,
@@ -63,14 +81,7 @@ def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any]) -
     environment.globals.update(
         {name: getattr(traced, name) for name in _TEMPLATE_FUNCTIONS},
     )
-    return environment.get_template(template).render(
-        **context,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=content_hash(style),
-        script_hash=content_hash(script),
-        data={name: Markup(inline_json(value)) for name, value in data.items()},
-    )
+    return environment
 
 
 _TEMPLATE_FUNCTIONS = ("figure", "difference", "ratio", "total", "length", "interval")
