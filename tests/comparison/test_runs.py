@@ -129,6 +129,11 @@ def test_costs_count_what_was_shared(compared: Path) -> None:
     assert costs["self-kd"]["passes"] == plain * 2 + 96
     assert costs["baseline-long"]["passes"] == plain * 6  # 6.04 would be as much as the method
     assert costs["cpsd: teachers"]["passes"] == plain * 4
+    # By operations nearly the same: heads of few labels take less, and no gradient of pixels.
+    for arm in ("cpsd", "random", "ensemble-kd", "psd-c", "self-kd", "baseline-long"):
+        assert costs[arm]["plain_trainings_by"] == "FLOPs"
+        of_passes = costs[arm]["passes"] / plain
+        assert costs[arm]["plain_trainings"] == pytest.approx(of_passes, rel=0.03), arm
     assert costs["cpsd: teachers/co-occurrence"]["passes"] == plain * 2
 
 
