@@ -23,6 +23,9 @@ SWITCHES = (
 )  # fmt: skip
 DRAWN = ("#precision-recall svg path.line", "figure.graph svg")
 """What is there once the page of a run is drawn."""
+DRAW_ALL = """() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(
+  () => resolve(dispatchEvent(new Event("beforeprint"))))))"""
+"""Two frames, until widths are known, and what a browser says before it prints."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -61,6 +64,11 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto((run / "report.html").as_uri())
+        self.draw_all(drawn)
+
+    def draw_all(self, drawn: tuple[str, ...] = DRAWN) -> None:
+        """Have everything drawn that waits until it comes near the screen."""
+        self.page.evaluate(DRAW_ALL)
         for selector in drawn:
             self.page.wait_for_selector(selector)
 
@@ -82,7 +90,7 @@ def wide(browser: Any, run: Path) -> Iterator[Visit]:
 def visit(wide: Visit) -> Visit:
     """The wide page as it is after opening."""
     wide.page.reload()
-    wide.page.wait_for_selector("#precision-recall svg path.line")
+    wide.draw_all()
     return wide
 
 
@@ -96,6 +104,26 @@ def test_nothing_is_said_in_the_console_and_nothing_is_asked_for(visit: Visit, r
     assert visit.said == []
     outside = [url for url in visit.asked if not url.startswith("data:")]
     assert set(outside) == {(run / "report.html").as_uri()}
+
+
+def test_figures_are_drawn_when_they_come_near_the_screen(wide: Visit) -> None:
+    page = wide.page
+    page.evaluate("scrollTo(0, 0)")  # where a page has been scrolled to, it opens again
+    page.reload()
+    page.wait_for_selector("#label-table tbody tr")
+    graphs, curves = (
+        page.locator("figure.graph svg"),
+        page.locator("#precision-recall svg path.line"),
+    )
+    before = page.evaluate("document.documentElement.scrollHeight")
+    assert (graphs.count(), curves.count()) == (0, 0)
+    page.locator("#label-curves").scroll_into_view_if_needed()
+    curves.first.wait_for()
+    page.locator("figure.graph").first.scroll_into_view_if_needed()
+    graphs.first.wait_for()
+    wide.draw_all()
+    # What was not drawn yet had its room already, so that nothing jumps.
+    assert page.evaluate("document.documentElement.scrollHeight") == pytest.approx(before, abs=40)
 
 
 def test_hostile_names_are_text_everywhere(visit: Visit) -> None:

@@ -53,18 +53,33 @@ function filled(made, attributes, children) {
   return made;
 }
 
+/** How far ahead of the screen drawings are made, in heights of the screen. */
+const AHEAD = "100%";
+
 /**
- * Call `draw` with the width of `holder` now and whenever it changes, once a frame at most.
+ * Call `draw` with the width of `holder` when it comes near the screen or the page is printed, and
+ * whenever the width has changed, once a frame at most. So that a page opens as fast, whatever it holds.
  * @param {Element} holder
  * @param {(width: number) => void} draw
  */
 export function drawAtWidth(holder, draw) {
-  let width = 0;
-  new ResizeObserver(([entry]) => {
-    const next = Math.round(entry.contentRect.width);
-    if (next > 0 && next !== width) {
-      width = next;
-      requestAnimationFrame(() => draw(width));
+  let [near, width, drawnAt] = [false, 0, 0];
+  const update = () => {
+    if (near && width > 0 && width !== drawnAt) {
+      drawnAt = width;
+      draw(width);
     }
+  };
+  new ResizeObserver(([entry]) => {
+    width = Math.round(entry.contentRect.width);
+    requestAnimationFrame(update);
   }).observe(holder);
+  new IntersectionObserver((entries) => {
+    near = entries[entries.length - 1].isIntersecting;
+    requestAnimationFrame(update);
+  }, { rootMargin: `${AHEAD} 0px` }).observe(holder);
+  addEventListener("beforeprint", () => {
+    near = true;
+    update();
+  });
 }
