@@ -117,7 +117,7 @@ class Affinity:
         if self._dense is None:
             return self._of(self.shared, self.links[nodes][:, nodes])
         part = object.__new__(type(self))
-        part.shared, part._dense = 0.0, self._dense[np.ix_(nodes, nodes)]
+        part.shared, part._dense = 0.0, self._dense[nodes][:, nodes]
         return part
 
     def scaled(self, factor: float) -> "Affinity":
@@ -177,7 +177,7 @@ class Affinity:
     def weights_before(self, order: Indices) -> Floats:
         """Return ``(N,)`` the weight of each node of ``order`` with all that stand before it."""
         if self._dense is not None:
-            return np.asarray(np.tril(self._dense[np.ix_(order, order)], -1).sum(axis=1))
+            return np.asarray(np.tril(self._dense[order][:, order], -1).sum(axis=1))
         place = np.empty(len(self), dtype=np.intp)
         place[order] = np.arange(len(self))
         entries: Any = self.links.tocoo()

@@ -62,14 +62,20 @@ class CutStates:
         self._batch = max(1, num_nodes // _NODES_A_MOVE)
         self._try_best_S = np.full(num_states, np.inf)
         self._rests_SN = np.zeros((num_states, num_nodes), dtype=np.intp)
-        self._rows_S1 = np.arange(num_states)[:, None]
+        self._rows_S = np.arange(num_states)
         self._nodes_N = np.arange(num_nodes)
+        # Where, among the parts of all states, each node's own part stands.
+        self._own_SN = self._rows_S[:, None] * num_parts + first
         self._longest_rest = max(1, min(10, num_nodes // 4))
         self._links_SKN = np.empty((num_states, num_parts, num_nodes))
         self._within_SK = np.empty((num_states, num_parts))
         self._volume_SK = np.empty((num_states, num_parts))
         self._size_SK = np.empty((num_states, num_parts), dtype=np.intp)
+        self._cost_SK = np.empty((num_states, num_parts))
+        self._lacking_S = np.empty(num_states, dtype=np.intp)
         self._gain_SKN = np.empty((num_states, num_parts, num_nodes))
+        # Taken once: memory of this size comes in new pages each time.
+        self._change_SKN = np.empty((num_states, num_parts, num_nodes))
         self.restart(np.arange(num_states))
 
     def restart(self, states: Indices) -> None:
@@ -84,8 +90,8 @@ class CutStates:
         self._within_SK[states] = (self._links_SKN[states] * member_SKN).sum(axis=2)
         self._volume_SK[states] = member_SKN @ self._degree_N
         self._size_SK[states] = member_SKN.sum(axis=2).astype(np.intp)
-        for part in parts_K:
-            self._weigh_entry(states, np.full(len(states), part))
+        self._own_SN[states] = states[:, None] * self.num_parts + self.assignment_SN[states]
+        self._weigh_entry(np.repeat(states, self.num_parts), np.tile(parts_K, len(states)))
         self._rests_SN[states] = 0
         self._try_best_S[states] = np.inf
         self._record()
@@ -99,15 +105,21 @@ class CutStates:
         moved = self._chosen_moves(self._weigh_moves())
         touched = []
         for rows, source, target, node in moved:
-            weights_RN = self.affinity.rows(node)
-            for part, sign in ((source, -1), (target, 1)):
-                self._within_SK[rows, part] += sign * 2 * self._links_SKN[rows, part, node]
-                self._volume_SK[rows, part] += sign * self._degree_N[node]
-                self._size_SK[rows, part] += sign
-                self._links_SKN[rows, part] += sign * weights_RN
-                touched.append(rows * self.num_parts + part)
+            # Both parts at once: a node never enters the one that it leaves.
+            twice, parts = np.concatenate((rows, rows)), np.concatenate((source, target))
+            sign = np.ones(len(twice))
+            sign[: len(rows)] = -1
+            weights_RN, nodes = self.affinity.rows(node), np.concatenate((node, node))
+            self._within_SK[twice, parts] += 2 * sign * self._links_SKN[twice, parts, nodes]
+            self._volume_SK[twice, parts] += sign * self._degree_N[nodes]
+            self._size_SK[twice, parts] += sign.astype(np.intp)
+            self._links_SKN[rows, source] -= weights_RN
+            self._links_SKN[rows, target] += weights_RN
             self.assignment_SN[rows, node] = target
-        self._weigh_entry(*np.divmod(np.unique(np.concatenate(touched)), self.num_parts))
+            self._own_SN[rows, node] = rows * self.num_parts + target
+            touched.append(twice * self.num_parts + parts)
+        entries = touched[0] if len(touched) == 1 else np.unique(np.concatenate(touched))
+        self._weigh_entry(*np.divmod(entries, self.num_parts))
         self._rests_SN = np.maximum(self._rests_SN - 1, 0)
         for rows, _, _, node in moved:
             self._rests_SN[rows, node] = rng.integers(1, self._longest_rest + 1, len(rows))
@@ -117,7 +129,7 @@ class CutStates:
     def _chosen_moves(self, change_SKN: Floats) -> list[tuple[Indices, Indices, Indices, Indices]]:
         """Return the moves of a step by rank: states, each once, parts left and entered, nodes."""
         num_states, num_nodes = self.assignment_SN.shape
-        rows = np.arange(num_states)
+        rows = self._rows_S
         flat_SX = change_SKN.reshape(num_states, -1)
         best = flat_SX.argmin(axis=1)
         movable = np.isfinite(flat_SX[rows, best])
@@ -133,7 +145,7 @@ class CutStates:
         least_SN[rows, node] = np.inf
         further_SM = np.argpartition(least_SN, self._batch, axis=1)[:, : self._batch - 1]
         for node in further_SM.T:
-            rows = np.flatnonzero(least_SN[self._rows_S1[:, 0], node] < -_MARGIN)
+            rows = np.flatnonzero(least_SN[self._rows_S, node] < -_MARGIN)
             node = node[rows]
             target = change_SKN[rows, :, node].argmin(axis=1)
             moves.append((rows, self.assignment_SN[rows, node], target, node))
@@ -147,26 +159,26 @@ class CutStates:
         gain_RN = 1 - within_RN / (volume[:, None] + self._degree_N) - before[:, None]
         gain_RN[self.assignment_SN[rows] == part[:, None]] = np.inf
         self._gain_SKN[rows, part] = gain_RN
+        self._cost_SK[rows, part] = before
 
     def _weigh_moves(self) -> Floats:
         """Return ``(S, K, N)`` the change of the cut by each move, inf where it is not allowed."""
-        rows, nodes = self._rows_S1, self._nodes_N
-        own_SN = self.assignment_SN
-        size_SN = self._size_SK[rows, own_SN]
-        before_SK = _cost(self._within_SK, self._volume_SK, self._size_SK)
+        own_SN = self._own_SN
+        size_SN = self._size_SK.take(own_SN)
         leave_SN = _cost(
-            self._within_SK[rows, own_SN] - 2 * self._links_SKN[rows, own_SN, nodes],
-            self._volume_SK[rows, own_SN] - self._degree_N,
+            self._within_SK.take(own_SN)
+            - 2 * self._links_SKN.take(own_SN * len(self._nodes_N) + self._nodes_N),
+            self._volume_SK.take(own_SN) - self._degree_N,
             size_SN - 1,
         )
-        leave_SN -= before_SK[rows, own_SN]
-        leave_SN[self._rests_SN > 0] += _RESTING
-        change_SKN: Floats = self._gain_SKN + leave_SN[:, None, :]
+        leave_SN -= self._cost_SK.take(own_SN)
+        leave_SN += _RESTING * (self._rests_SN > 0)
+        change_SKN = np.add(self._gain_SKN, leave_SN[:, None, :], out=self._change_SKN)
         # How many nodes a state may still come to lack; a move changes that by one at most. A
         # state that lacks too many must mend that.
-        lacking_S = self._lacking()
+        lacking_S = self._lacking_S
         room_S = np.where(lacking_S > self._spare, self._spare, self._lack_S) - lacking_S
-        full = np.flatnonzero(room_S < 1)
+        full = ((room_S < 1) & (self._size_SK.min(axis=1) <= self._min_size)).nonzero()[0]
         if len(full):
             lost_RN = (size_SN[full] <= self._min_size).astype(np.intp)
             won_RK = (self._size_SK[full] < self._min_size).astype(np.intp)
@@ -174,15 +186,12 @@ class CutStates:
             change_SKN[full] = np.where(over, np.inf, change_SKN[full])
         return change_SKN
 
-    def _lacking(self) -> Indices:
-        lacking: Indices = np.maximum(self._min_size - self._size_SK, 0).sum(axis=1)
-        return lacking
-
     def _record(self) -> None:
         """Keep what is better than before and has the sizes asked for."""
-        cut_S = _cost(self._within_SK, self._volume_SK, self._size_SK).sum(axis=1)
-        allowed_S = self._lacking() <= self._spare
-        fresh = np.flatnonzero(allowed_S & (cut_S < self._try_best_S - _MARGIN))
+        cut_S = self._cost_SK.sum(axis=1)
+        self._lacking_S = np.maximum(self._min_size - self._size_SK, 0).sum(axis=1)
+        allowed_S = self._lacking_S <= self._spare
+        fresh = (allowed_S & (cut_S < self._try_best_S - _MARGIN)).nonzero()[0]
         self._try_best_S[fresh] = cut_S[fresh]
         self.stale_S[fresh] = 0
         better = fresh[cut_S[fresh] < self.best_S[fresh] - _MARGIN]

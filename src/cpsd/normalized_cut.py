@@ -155,7 +155,7 @@ def _search(
             best, settled_at = states.best_S.min(), step
         elif step - settled_at > patience or best < 1e-9:
             break
-        stale = np.flatnonzero(states.stale_S >= _STALE)
+        stale = (states.stale_S >= _STALE).nonzero()[0]
         for state in stale:
             shaken = _shake(states, int(state), rng)
             _repair(shaken, num_parts, min_size=min_size, spare=spare, rng=rng)
@@ -263,8 +263,9 @@ def _half(affinity: Affinity, rng: np.random.Generator) -> Indices:
         vector = affinity @ (vector / root) / root + 0.3 * vector
         vector -= trivial * (trivial @ vector)
     order = np.argsort(vector / root, kind="stable")
-    before = np.cumsum(affinity.weights_before(order))
-    after = np.cumsum(affinity.weights_before(order[::-1]))[::-1]
+    earlier = affinity.weights_before(order)
+    before = np.cumsum(earlier)
+    after = np.cumsum((affinity.degrees[order] - earlier)[::-1])[::-1]
     volume = np.cumsum(degree[order])
     together = before[:-1] / volume[:-1] + after[1:] / (volume[-1] - volume[:-1])
     return order[: int(together.argmax()) + 1]
