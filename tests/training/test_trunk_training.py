@@ -1,10 +1,12 @@
 """Teachers on a shared trunk in training: together or alone, interrupted or not, the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends.registry import lookup_backend
 
 import tiny
 from cpsd.config import RunConfig
@@ -14,6 +16,7 @@ from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import Classifier, build_classifier, make_seeded
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.models.trunk import Trunk
+from cpsd.training import compiling
 
 CONFIG = ModelConfig(backbone="test_byobnet.r160_in1k", weights="none")
 SETTINGS = tiny.settings(epochs=3, ema_decay=0.9)
@@ -86,3 +89,23 @@ def test_a_training_on_a_trunk_goes_on_where_it_was_interrupted(
     assert place.checkpoint.exists()
     for network, expected in zip(attempt(SETTINGS), trained, strict=True):
         tiny.assert_same(tiny.weights(network), expected)
+
+
+def test_compiled_teachers_become_the_same(
+    trained: list[dict[str, torch.Tensor]], records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convolutions: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        convolutions.append(sum("conv2d" in str(node.target) for node in graph.graph.nodes))
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    # Traced whole, forward and backward, by what needs no compiler.
+    monkeypatch.setattr(compiling, "BACKEND", counting)
+    _, networks = teachers()
+    config = replace(SETTINGS, machine=replace(SETTINGS.machine, compile=True))
+    fit(TeacherEnsemble(tiny.PARTITION, networks), records, config)
+    for network, expected in zip(networks, trained, strict=True):
+        tiny.assert_close(tiny.weights(network), expected)
+    first, second = convolutions
+    assert 0 < second < first, "what is shared is computed with the first teacher alone"
