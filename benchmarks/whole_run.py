@@ -19,6 +19,7 @@ from harness import Row, alternate
 from PIL import Image
 
 from cpsd import method
+from cpsd.computing import device_of
 from cpsd.config import DataConfig, ImageConfig, PartitionConfig, RunConfig, TrainingConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.cost import Cost
@@ -201,7 +202,7 @@ class _Pieces:
             num_views=1,
             seed=self.config.seed,
             machine=self.config.machine,
-            device=method.device_of(self.config),
+            device=device_of(self.config),
         )
         seconds = time.monotonic() - begun
         together = MeanPredictor([*self._ensembles.values()])

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 import tiny
+from cpsd.computing import device_of
 from cpsd.config import RunConfig, StudentConfig, TeachersConfig
 from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
@@ -15,7 +16,6 @@ from cpsd.data.views import PLAIN
 from cpsd.errors import ConfigError, DataError, ModelError, TrainingError
 from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.method import (
-    device_of,
     distill,
     evaluate,
     fit,

@@ -51,6 +51,7 @@ def _main(argv: Sequence[str]) -> int:
     logging.getLogger("cpsd").setLevel(logging.INFO)
     try:
         verb, arguments = parse(argv)
+        arguments.argv = argv  # for a verb that starts further processes of itself
         os.environ.setdefault(*_HUGE_PAGES)  # before torch takes any memory
         code = VERBS[verb](arguments)
         sys.stdout.flush()

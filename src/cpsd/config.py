@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cpsd.errors import ConfigError
-from cpsd.machine_config import MachineConfig
+from cpsd.machine_config import MachineConfig, TrainerConfig
 from cpsd.model_config import ModelConfig
 from cpsd.strategies import CUTS, strategy_fault
 
@@ -322,6 +322,7 @@ class RunConfig:
     student: StudentConfig = field(default_factory=StudentConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "seed", self.seed, "at least 0")

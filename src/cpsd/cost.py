@@ -110,6 +110,21 @@ flops_backward=80, peak_memory=None, peak_gpu_memory=None, not_counted=None)
         return replace(cost, not_counted=OLD) if uncounted else cost
 
 
+def side_by_side(first: Cost, second: Cost) -> Cost:
+    """Return what two take at the same time: as long as the longer, and the memory of both.
+
+    Example:
+        >>> side_by_side(Cost(9.0, 4, 2, 8, 4, 100), Cost(8.0, 3, 1, 6, 2, 50)).seconds
+        9.0
+    """
+    return replace(
+        first + second,
+        seconds=max(first.seconds, second.seconds),
+        peak_memory=_sum(first.peak_memory, second.peak_memory),
+        peak_gpu_memory=_sum(first.peak_gpu_memory, second.peak_gpu_memory),
+    )
+
+
 def passes(cost: Cost) -> int:
     """Return the forward passes of a cost.
 

@@ -1,10 +1,15 @@
 """Performing the stages of a run: in their order, those that are wanted, each once."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from cpsd.cost import Cost
 from cpsd.errors import RunError
 from cpsd.files import write_text
+from cpsd.process_group import ALONE, ProcessGroup
 from cpsd.run import RunDirectory, Stage, StageState
 
 
@@ -27,6 +32,7 @@ def execute(
     facts: dict[str, Any],
     announce: Callable[[Stage, StageState], None],
     sources: Sequence[RunDirectory] = (),
+    group: ProcessGroup = ALONE,
 ) -> bool:
     """Perform the stages in order, skipping those that are done; return whether any was not.
 
@@ -39,6 +45,7 @@ def execute(
         facts: what the manifest says about the run.
         announce: told of each stage before it is performed or skipped.
         sources: other runs, whose results are taken where fingerprints are the same.
+        group: the processes that train with this one, which leads them; they ``follow``.
 
     Raises:
         RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
@@ -60,6 +67,40 @@ def execute(
             state = StageState.DONE
         announce(stage, state)
         if state is not StageState.DONE:
-            directory.perform(stage)
+            directory.perform(_done_together(stage, group) if stage.trains else stage)
         directory.write_manifest(facts, stages)
+    group.tell(None)
     return anything
+
+
+def follow(stages: Sequence[Stage], directory: RunDirectory, group: ProcessGroup) -> None:
+    """Do the work of those stages that the first process calls to, until it sends us home.
+
+    Args:
+        stages: all of the run.
+        directory: held by the first process.
+        group: those that train together; this one is not the first.
+    """
+    known = {stage.name: stage for stage in stages}
+    folders: list[Path] = []
+
+    def look(name: str) -> None:
+        folders.append(directory.copy_begun(name, group.share.index))
+
+    try:
+        while (name := group.told(look)) is not None:
+            known[name].work(folders[-1])
+            shutil.rmtree(folders.pop())
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _done_together(stage: Stage, group: ProcessGroup) -> Stage:
+    """Return ``stage`` with work that calls the other processes to it first."""
+
+    def work(folder: Path) -> Cost:
+        group.tell(stage.name)
+        return stage.work(folder)
+
+    return replace(stage, work=work)

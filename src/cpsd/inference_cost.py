@@ -2,10 +2,10 @@
 
 from torch import nn
 
+from cpsd.computing import device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.flops import inference_flops
-from cpsd.method import device_of
 
 
 def inference_cost(predictor: nn.Module, config: RunConfig, num_images: int) -> Cost:

@@ -8,7 +8,7 @@ from cpsd.errors import ConfigError
 
 def _require(condition: bool, key: str, value: object, needed: str) -> None:
     if not condition:
-        raise ConfigError(f"machine.{key} is {value!r}; it must be {needed}.")
+        raise ConfigError(f"{key} is {value!r}; it must be {needed}.")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,33 @@ class MachineConfig:
     most of all on a GPU. Needs a C++ compiler, and Triton on a GPU."""
 
     def __post_init__(self) -> None:
-        _require(self.workers >= 0, "workers", self.workers, "at least 0")
+        _require(self.workers >= 0, "machine.workers", self.workers, "at least 0")
         enough = self.threads is None or self.threads >= 1
-        _require(enough, "threads", self.threads, "at least 1")
+        _require(enough, "machine.threads", self.threads, "at least 1")
         size = self.inference_batch_size
-        _require(size >= 1, "inference_batch_size", size, "at least 1")
+        _require(size >= 1, "machine.inference_batch_size", size, "at least 1")
         share = self.picture_memory
-        _require(0 <= share < 1, "picture_memory", share, "at least 0 and below 1")
+        _require(0 <= share < 1, "machine.picture_memory", share, "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The devices that one training is spread over, each with its share of every batch.
+
+    Batch size and learning rate mean what they mean on one device, and results are the same to
+    rounding, but for batch norm that learns: each device normalizes its own share.
+    """
+
+    devices: int = 1
+    """GPUs, or processes on a CPU, of each machine."""
+    num_nodes: int = 1
+    """Machines; with several, torchrun or SLURM starts the command on each."""
+
+    def __post_init__(self) -> None:
+        _require(self.devices >= 1, "trainer.devices", self.devices, "at least 1")
+        _require(self.num_nodes >= 1, "trainer.num_nodes", self.num_nodes, "at least 1")
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of all machines."""
+        return self.devices * self.num_nodes

@@ -4,21 +4,27 @@ The stages of a run (``pipeline.py``) and people who bring their own model call 
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
 import lightning
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cpsd import process_group
+from cpsd.computing import computing_threads, device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
-from cpsd.data.loading import Unreadable, inference_loader, plain, training_loader
+from cpsd.data.loading import (
+    EpochSampler,
+    Unreadable,
+    inference_loader,
+    plain,
+    training_loader,
+)
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.errors import ConfigError, DataError, ModelError
 from cpsd.evaluation.metrics import Metrics, average_precision
@@ -202,35 +208,6 @@ def mean_average_precision(logits_NC: NDArray[np.float32], targets_NC: Targets) 
     return mean_of_labels(average_precision(logits_NC, targets_NC))
 
 
-@contextmanager
-def computing_threads(config: RunConfig) -> Iterator[None]:
-    """Compute on ``config.machine.threads`` threads for a while."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.machine.threads or threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def device_of(config: RunConfig) -> torch.device:
-    """Return the device that ``config.machine.accelerator`` stands for here.
-
-    Raises:
-        ConfigError: this machine has none of the kind.
-    """
-    wanted = config.machine.accelerator
-    there = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    if wanted in ("auto", there.type):
-        return there
-    if wanted == "cpu":
-        return torch.device("cpu")
-    raise ConfigError(
-        f"machine.accelerator is '{wanted}', which this machine does not have (or torch does not "
-        f"see); 'auto' takes what there is: {there.type}."
-    )
-
-
 def _require_labels(predictor: nn.Module, labels: LabelSpace) -> None:
     """Refuse an ensemble whose logits would be taken for those of other labels."""
     if isinstance(predictor, MeanPredictor):
@@ -266,6 +243,9 @@ def _fit(
             place = Place("predictor", Path(name), Path(name) / "last.ckpt")
             return _fit(predictor, records, config, rows, columns, soft_labels, place, callbacks)
     device = device_of(config)
+    share = process_group.share(
+        config.trainer, batch_size=config.training.batch_size, num_pictures=len(rows)
+    )
     if config.training.precision == "16-mixed" and device.type == "cpu":
         raise ConfigError(
             "training.precision is '16-mixed', which needs a GPU; on a CPU, take 32 or bf16-mixed."
@@ -282,10 +262,11 @@ def _fit(
         workers=config.machine.workers,
         memory_share=config.machine.picture_memory,
         pin_memory=device.type == "cuda",
+        share=share,
     )
     validation = inference_loader(
         records,
-        plain(validation_rows),
+        share.take_as_many(plain(validation_rows)),
         config.image,
         batch_size=config.machine.inference_batch_size,
         seed=config.seed,
@@ -293,6 +274,7 @@ def _fit(
         memory_share=config.machine.picture_memory,
         pin_memory=device.type == "cuda",
     )
+    assert isinstance(training.sampler, EpochSampler)
     objective = build_objective(
         config.loss,
         None if soft_labels is None else config.distillation,
@@ -315,6 +297,9 @@ def _fit(
             accelerator=device.type,
             compile_networks=config.machine.compile,
             callbacks=callbacks,
+            trainer_config=config.trainer,
+            share=share,
+            num_pictures=training.sampler.num_seen,
         )
     best = []
     for member in members:

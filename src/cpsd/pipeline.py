@@ -134,6 +134,7 @@ class Pipeline:
             (BASELINE,),
             self._training.baseline,
             needs=(LABEL_GRAPH,),
+            trains=True,
         )
 
     def _plain_training(self, seed: int) -> str:
@@ -149,6 +150,7 @@ class Pipeline:
             (TEACHERS_START,),
             partial(self._training.teachers_start, baseline=baseline),
             needs=(baseline.name if made_by == baseline.fingerprint else LABEL_GRAPH,),
+            trains=True,
         )
 
     def _teachers(self, partition: Stage, starts: Sequence[Stage]) -> Stage:
@@ -164,6 +166,7 @@ class Pipeline:
             (ensemble_name(strategy),),
             partial(self._training.teachers, strategy=strategy),
             needs=(partition.name, *(start.name for start in starts)),
+            trains=True,
         )
 
     def _soft_labels(self, teachers: Sequence[Stage]) -> Stage:
@@ -189,6 +192,7 @@ class Pipeline:
             (STUDENT,),
             self._training.student,
             needs=(LABEL_GRAPH, soft_labels.name),
+            trains=True,
         )
 
     def _predictions(self, trained: Stage) -> Stage:

@@ -60,6 +60,7 @@ class Stage:
         outputs: what it makes, relative to the run directory.
         work: does it, writing into the folder it is given, and says what it cost.
         needs: names of the stages whose outputs it reads.
+        trains: the processes that train together do its work together.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Stage:
     outputs: tuple[str, ...]
     work: Callable[[Path], Cost]
     needs: tuple[str, ...] = ()
+    trains: bool = False
 
 
 class RunDirectory:
@@ -154,6 +156,8 @@ class RunDirectory:
             shutil.rmtree(folder, ignore_errors=True)
         if state is StageState.CHANGED:
             self._mark(stage.name).unlink(missing_ok=True)
+        for left in folder.parent.glob(f"{folder.name}.rank-*"):  # by processes that were killed
+            shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "fingerprint", stage.fingerprint)
         cost = self._work(stage, folder)
@@ -173,6 +177,17 @@ class RunDirectory:
         )
         shutil.rmtree(folder)
         return cost
+
+    def copy_begun(self, name: str, rank: int) -> Path:
+        """Return a folder of the process ``rank`` with what the stage ``name`` has so far.
+
+        That process works there beside the one that performs the stage, and removes it.
+        """
+        begun = self._partial(name)
+        copy = begun.with_name(f"{begun.name}.rank-{rank}")
+        shutil.rmtree(copy, ignore_errors=True)
+        link(begun, copy)
+        return copy
 
     def take(self, stage: Stage, source: "RunDirectory") -> bool:
         """Take the result of ``stage`` from another run that has it; return whether it was there.

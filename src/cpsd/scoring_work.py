@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpsd import method
+from cpsd.computing import computing_threads
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.data.records import VALIDATION, Records
@@ -118,7 +119,7 @@ class ScoringWork:
         }
         place = folder / "explanations"
         place.mkdir()
-        with method.computing_threads(self.config), counted() as counter:
+        with computing_threads(self.config), counted() as counter:
             write_explanations(place, place, predictors, self.records, logits, self.config)
         # How many pictures is a question of what there was to show; both directions are together.
         flops = None if counter.reason else counter.flops

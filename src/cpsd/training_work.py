@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning
 
 from cpsd import given_models, method
+from cpsd.computing import computing_threads, device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.data.records import TRAIN, Records
@@ -157,7 +158,7 @@ class TrainingWork:
         """Store the teachers' logits for every view of every training picture."""
         ensembles = self._models.ensembles(self._strategies)
         rows, num_views = self.records.indices(TRAIN).tolist(), num_stored_views(self.config)
-        with method.computing_threads(self.config), self.counting("soft-labels") as progress:
+        with computing_threads(self.config), self.counting("soft-labels") as progress:
             write_soft_labels(
                 folder / "soft_labels",
                 ensembles,
@@ -167,7 +168,7 @@ class TrainingWork:
                 num_views=num_views,
                 seed=teacher_config(self.config).seed,
                 machine=self.config.machine,
-                device=method.device_of(self.config),
+                device=device_of(self.config),
                 precision=self.config.training.precision,
                 progress=progress,
             )

@@ -22,6 +22,7 @@ from cpsd.data.records import Records
 from cpsd.data.views import PLAIN
 from cpsd.errors import DataError
 from cpsd.seeds import derive_seed
+from cpsd.shares import WHOLE, Share
 
 Rows = Sequence[int] | NDArray[np.intp]
 Unreadable = Callable[[int, PictureError], None]
@@ -68,7 +69,7 @@ class PictureLoader(DataLoader[Any]):
 
 
 class EpochSampler(Sampler[Key]):
-    """All rows in an order of the epoch's own, each in the epoch's view.
+    """All rows in an order of the epoch's own, each in the epoch's view, or a device's share of it.
 
     The order depends on (seed, epoch) alone, so everything that trains with one seed sees the same
     pictures in the same order. Lightning calls ``set_epoch`` before every epoch.
@@ -78,6 +79,11 @@ class EpochSampler(Sampler[Key]):
         seed: the run's seed.
         num_views: views there are of each picture; epoch e shows view e mod ``num_views``. None:
             one for each epoch.
+        batch_size: pictures in a batch of all devices.
+        share: the device's, of every batch. A last batch of a single picture is left out, because
+            batch norm has no variance to learn from there (and refuses feature maps of 1 x 1), as
+            is one that leaves a device without any. The order changes with the epoch, so these are
+            other pictures each time.
 
     Example:
         >>> sampler = EpochSampler([3, 5, 8], seed=0, num_views=2)
@@ -86,24 +92,42 @@ class EpochSampler(Sampler[Key]):
         [(3, 1), (5, 1), (8, 1)]
     """
 
-    def __init__(self, rows: Rows, *, seed: int, num_views: int | None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        seed: int,
+        num_views: int | None,
+        batch_size: int = 1,
+        share: Share = WHOLE,
+    ) -> None:
         self.rows = np.asarray(rows, dtype=np.intp)
         self.seed = seed
         self.num_views = num_views
+        self.batch_size = batch_size
+        self.share = share
         self.epoch = 0
+        left = len(self.rows) % batch_size
+        enough = max(min(2, batch_size), share.of)
+        self.num_seen = len(self.rows) - (left if left < min(enough, len(self.rows)) else 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch (from 0) that the next iteration is of."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.rows)
+        whole, left = divmod(self.num_seen, self.batch_size)
+        return whole * len(self.share.take(range(self.batch_size))) + len(
+            self.share.take(range(left))
+        )
 
     def __iter__(self) -> Iterator[Key]:
         view_index = self.epoch if self.num_views is None else self.epoch % self.num_views
         generator = np.random.default_rng(derive_seed(self.seed, "order", self.epoch))
-        for row in generator.permutation(self.rows):
-            yield int(row), view_index
+        order = generator.permutation(self.rows)[: self.num_seen].tolist()
+        for start in range(0, len(order), self.batch_size):
+            for row in self.share.take(order[start : start + self.batch_size]):
+                yield row, view_index
 
 
 def training_loader(
@@ -118,18 +142,15 @@ def training_loader(
     workers: int,
     memory_share: float = 0.0,
     pin_memory: bool = False,
+    share: Share = WHOLE,
 ) -> PictureLoader:
     """Return the loader of ``rows`` for training, in the order and views of ``EpochSampler``.
-
-    Every picture is seen in every epoch, with one exception: a last batch that would hold a single
-    picture is left out, because batch norm has no variance to learn from there (and refuses feature
-    maps of 1 x 1). The order changes with the epoch, so it is another picture each time.
 
     Args:
         records: the data set.
         rows: the rows to train on.
         config: size and augmentation.
-        batch_size: pictures in a batch.
+        batch_size: pictures in a batch, of all devices together.
         seed: the run's seed, of order and views.
         view_seed: another seed of the views, where soft labels are stored for those.
         num_views: see ``EpochSampler``.
@@ -137,8 +158,9 @@ def training_loader(
         memory_share: most of the machine's memory for decoded pictures.
         pin_memory: put batches into page-locked memory, from where a GPU fetches them while it
             computes.
+        share: of every batch, where several devices train; ``batch_size`` is a multiple of them.
     """
-    single_left = len(rows) % batch_size == 1 and 1 < batch_size < len(rows)
+    order = EpochSampler(rows, seed=seed, num_views=num_views, batch_size=batch_size, share=share)
     return PictureLoader(
         PictureDataset(
             records,
@@ -146,9 +168,8 @@ def training_loader(
             seed=seed if view_seed is None else view_seed,
             memory_share=memory_share,
         ),
-        batch_size=batch_size,
-        sampler=EpochSampler(rows, seed=seed, num_views=num_views),
-        drop_last=single_left,
+        batch_size=batch_size // share.of,
+        sampler=order,
         pin_memory=pin_memory,
         **_worker_settings(workers),
     )

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from cpsd.computing import computing_threads, device_of
 from cpsd.config import RunConfig
 from cpsd.data.loading import inference_loader, plain
 from cpsd.data.records import Records
 from cpsd.evaluation.predictions import eval_mode
 from cpsd.explain.layers import explained_layer, with_channels_second
 from cpsd.memory import plain_inference_memory
-from cpsd.method import computing_threads, device_of
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.models.heads.place_attention import Attending, record_place_attention
 from cpsd.training.soft_label_writing import Progress

@@ -25,6 +25,9 @@ class LastCheckpoint(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Save the epoch. Lightning calls checkpoint callbacks after all others."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path)  # takes part in it, and writes nothing
+            return
         with written_whole(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 

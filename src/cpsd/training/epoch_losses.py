@@ -45,20 +45,23 @@ class EpochLosses:
         self._terms: tuple[str, ...] = ()
         self._sums_MT: Tensor | float = 0.0
 
-    def add(self, batch_index: int, rows: Tensor, losses: Sequence[LossTerms]) -> None:
+    def add(
+        self, batch_index: int, rows: Tensor, losses: Sequence[LossTerms], *, weight: float = 1.0
+    ) -> None:
         """Take a step's losses, one of each member.
 
         Args:
             batch_index: counted from 0.
             rows: the batch's pictures.
             losses: on the device, with the same terms for each member.
+            weight: what the sums take of them, where other devices have the rest of the batch.
 
         Raises:
             TrainingError: as ``look``, where a look is due.
         """
         self._terms = ("loss", *losses[0].terms)
         scalars = [value for loss in losses for value in (loss.total, *loss.terms.values())]
-        values_MT = torch.stack([scalar.detach().float() for scalar in scalars])
+        values_MT = torch.stack([scalar.detach().float() for scalar in scalars]) * weight
         self._unseen.append((batch_index, rows, values_MT.view(len(losses), -1)))
         if len(self._unseen) >= self._steps_between_looks:
             self.look()

@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,11 @@ from cpsd.data.picture_dataset import Batch
 from cpsd.errors import TrainingError
 from cpsd.files import plain_file_errors
 from cpsd.losses.objective import Objective
+from cpsd.machine_config import TrainerConfig
 from cpsd.memory import is_out_of_memory
 from cpsd.peak_memory import held_by_workers, peak_of_process
+from cpsd.process_group import plain_process_errors
+from cpsd.shares import WHOLE, Share
 from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
 from cpsd.training.compiling import compiled
 from cpsd.training.members import Member, Scorer, lay_channels_last
@@ -50,6 +52,9 @@ def fit(
     accelerator: str = "auto",
     compile_networks: bool = False,
     callbacks: Sequence[lightning.Callback] = (),
+    trainer_config: TrainerConfig | None = None,
+    share: Share = WHOLE,
+    num_pictures: int | None = None,
 ) -> Cost:
     """Train the members on the same batches; each ends with the weights of its best epoch.
 
@@ -73,6 +78,9 @@ def fit(
         accelerator: Lightning's.
         compile_networks: let them learn by compiled code; the same results to rounding.
         callbacks: progress bars and the like.
+        trainer_config: the devices that train side by side, each in a process that calls this.
+        share: of every batch that this process has.
+        num_pictures: seen in an epoch, by all of them.
 
     Raises:
         TrainingError: a loss that is not finite, memory that ran out, or no compiler.
@@ -93,7 +101,10 @@ def fit(
         image_names=image_names,
         reduction=reduction,
         soft_labels=soft_labels,
+        share=share,
+        num_pictures=num_pictures,
     )
+    devices = trainer_config or TrainerConfig()
     resume_from = _where_to_resume(checkpoint, members)
     workers = _WorkersMemory()
     with (
@@ -101,12 +112,17 @@ def fit(
         _own_random_state(),
         plain_file_errors(folder),
         _plain_batch_errors(training, len(members)),
+        plain_process_errors() if share.of > 1 else nullcontext(),
         _interruptible(),
         compiled(networks) if compile_networks else nullcontext(),
     ):
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=devices.devices,
+            num_nodes=devices.num_nodes,
+            # A network of one's own may leave parameters unused in a step, as on one device.
+            strategy="auto" if share.of == 1 else "ddp_find_unused_parameters_true",
+            use_distributed_sampler=False,  # the loaders hand out shares
             precision=training.precision,
             max_epochs=training.epochs,
             num_sanity_val_steps=0,
@@ -134,7 +150,7 @@ def fit(
             if math.isnan(best.score)
             else f"validation mAP {100 * best.score:.2f}",
         )
-    return replace(task.cost.so_far(), peak_memory=peak_of_process() + workers.most)
+    return task.cost_so_far(peak_of_process() + workers.most)
 
 
 class _WorkersMemory(lightning.Callback):

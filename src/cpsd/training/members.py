@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from cpsd.errors import ModelError
 from cpsd.files import write_text, written_whole
 from cpsd.labels import Targets
 from cpsd.models.ensemble import TeacherEnsemble
@@ -129,6 +130,21 @@ def members_of(
         for index, (teacher, part) in enumerate(
             zip(predictor.teachers, predictor.partition.parts, strict=True)
         )
+    )
+
+
+def checked_logits(logits: object, needed: tuple[int, int], name: str) -> torch.Tensor:
+    """Return ``logits``, refused where they are no tensor of shape ``needed``, (B, P).
+
+    Raises:
+        ModelError: they are not, as those of a user's own network may be.
+    """
+    if isinstance(logits, torch.Tensor) and logits.shape == needed:
+        return logits
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    raise ModelError(
+        f"The network of {name} returns {found} for {needed[0]} pictures and {needed[1]} labels; "
+        f"logits of shape {needed} are needed."
     )
 
 

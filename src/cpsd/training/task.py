@@ -6,25 +6,31 @@ B batch, C all labels, P labels of a member, S strategies.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import reduce
 from typing import Any, Protocol, cast
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cpsd.config import TrainingConfig
+from cpsd.cost import Cost, side_by_side
 from cpsd.data.picture_dataset import Batch
-from cpsd.errors import ModelError
 from cpsd.losses.objective import LossTerms, Objective
 from cpsd.memory import plain_inference_memory
 from cpsd.models.known_labels import still_to_follow, still_to_learn, told_labels
 from cpsd.models.trunk import one_pass
+from cpsd.process_group import gathered
 from cpsd.seeds import derive_seed
+from cpsd.shares import WHOLE, Share
 from cpsd.training.epoch_losses import STEPS_BETWEEN_LOOKS, EpochLosses
 from cpsd.training.members import (
     EMA,
@@ -32,10 +38,12 @@ from cpsd.training.members import (
     Best,
     Member,
     Scorer,
-    decayed_parameters,
+    checked_logits,
     scaled_pixels,
 )
+from cpsd.training.optimization import optimizer_and_schedule
 from cpsd.training.running_cost import RunningCost
+from cpsd.training.validation_logits import ValidationLogits
 
 
 class SoftLabels(Protocol):
@@ -63,6 +71,8 @@ class TrainingTask(lightning.LightningModule):
         image_names: by row, for messages.
         reduction: of the objective; a sum is added up over accumulated batches, a mean averaged.
         soft_labels: what the student learns from; None where there is no distillation.
+        share: of every batch that this process has, where several train together.
+        num_pictures: seen in an epoch, by all of them.
     """
 
     def __init__(
@@ -76,6 +86,8 @@ class TrainingTask(lightning.LightningModule):
         image_names: Sequence[str],
         reduction: str,
         soft_labels: SoftLabels | None = None,
+        share: Share = WHOLE,
+        num_pictures: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # Lightning's goes back once, when all are forward
@@ -88,7 +100,7 @@ class TrainingTask(lightning.LightningModule):
             ModelEmaV3(member.network, decay=config.ema_decay, use_warmup=True)
             for member in members
             if config.ema_decay > 0
-        )
+        ).requires_grad_(False)
         self.objective = objective
         self.config = config
         self.seed = seed
@@ -96,6 +108,8 @@ class TrainingTask(lightning.LightningModule):
         self.image_names = image_names
         self.reduction = reduction
         self.soft_labels = soft_labels
+        self.share = share
+        self.num_pictures = num_pictures
         self.cost = RunningCost()
         self._reset_epoch()
 
@@ -108,39 +122,17 @@ class TrainingTask(lightning.LightningModule):
             steps_between_looks=1 if self.device.type == "cpu" else STEPS_BETWEEN_LOOKS,
         )
         self._num_images = 0
-        self._validated: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+        self._validated = ValidationLogits()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is not importable
-        """Adam with the paper's coupled decay or AdamW, and a one-cycle schedule by the step."""
-        groups = [
-            group
-            for network in self.networks
-            for group in decayed_parameters(network, self.config.weight_decay)
-        ]
-        optimizer = torch.optim.Adam(
-            groups,
-            lr=self.config.learning_rate,
-            decoupled_weight_decay=self.config.decay == "decoupled",
-            fused=self._has_fused_optimizer(),
-        )
+        """Return the optimizer of all members, and its schedule."""
         epochs = self.config.epochs
         batches_an_epoch = int(self.trainer.estimated_stepping_batches) // epochs
-        total_steps = math.ceil(batches_an_epoch / self.config.accumulate) * epochs
-        schedule = OneCycleLR(
-            optimizer,
-            max_lr=self.config.learning_rate,
-            total_steps=total_steps,
-            pct_start=_warmup_share(self.config.warmup, total_steps),
+        num_steps = math.ceil(batches_an_epoch / self.config.accumulate) * epochs
+        optimizer, schedule = optimizer_and_schedule(
+            self.networks, self.config, self.device, num_steps=num_steps
         )
         return [optimizer], [schedule]
-
-    def _has_fused_optimizer(self) -> bool:
-        """Return whether one kernel may take a whole step: 2.5 to 5 times as fast on a CPU.
-
-        It unscales half-precision gradients itself, after they should have been clipped.
-        """
-        clipped_scaled = self.config.precision == "16-mixed" and self.config.clip_norm is not None
-        return self.device.type in ("cpu", "cuda") and not clipped_scaled
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip each member's gradient by its own norm."""
@@ -151,7 +143,9 @@ class TrainingTask(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Give the epoch's random layers their own seed, so that a resumed run repeats them."""
         self._reset_epoch()
-        torch.manual_seed(derive_seed(self.seed, "random layers", self.current_epoch))
+        # Other devices have other pictures, on which to drop the same would be no chance.
+        device = [self.share.index] if self.share.index else []
+        torch.manual_seed(derive_seed(self.seed, "random layers", self.current_epoch, *device))
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -168,8 +162,20 @@ class TrainingTask(lightning.LightningModule):
         Nothing in it asks the device for a value, so that the host is always ahead.
         """
         self.add_gradients(batch, batch_index, self.manual_backward)
-        if self.trainer.is_last_batch or (batch_index + 1) % self.config.accumulate == 0:
+        if self._is_step_due(batch_index):
             self._change_weights()
+
+    def _is_step_due(self, batch_index: int) -> bool:
+        return self.trainer.is_last_batch or (batch_index + 1) % self.config.accumulate == 0
+
+    def _exchange(self, batch_index: int, index: int) -> AbstractContextManager[None]:
+        """Have devices exchange gradients once a step, in its last member's backward pass."""
+        last = index == len(self.members) - 1
+        if self.share.of == 1 or (last and self._is_step_due(batch_index)):
+            return nullcontext()
+        strategy = self.trainer.strategy
+        assert isinstance(strategy, DDPStrategy)
+        return strategy.block_backward_sync()
 
     @one_pass()
     def add_gradients(
@@ -189,15 +195,17 @@ class TrainingTask(lightning.LightningModule):
             view_index = self.current_epoch % num_views if num_views else self.current_epoch
             with self.cost.forward(images, "soft labels", num_networks=0):
                 soft_labels_BSC = self.soft_labels(images, batch.rows, view_index=view_index)
-        share = self._share_of_step(batch_index)
+        weight = self._weight_of_share(batch_index, len(images))
+        # Devices average gradients, where losses are to be added up.
+        factor = weight * self.share.of * self._share_of_step(batch_index)
         losses = []
         for index, network in enumerate(self.networks):
             with self.cost.forward(images, "step", index):
                 loss = self._losses(index, network, images, batch.targets, soft_labels_BSC)
-            with self.cost.backward(images, "step", index):
-                go_back(loss.total * share)
+            with self.cost.backward(images, "step", index), self._exchange(batch_index, index):
+                go_back(loss.total * factor)
             losses.append(loss)
-        self._losses_of_epoch.add(batch_index, batch.rows, losses)
+        self._losses_of_epoch.add(batch_index, batch.rows, losses, weight=weight)
         self._num_images += len(images)
 
     def _change_weights(self) -> None:
@@ -230,6 +238,14 @@ class TrainingTask(lightning.LightningModule):
             soft_labels_BSP = still_to_follow(soft_labels_BSC[:, :, columns], logits_BP, told)
         return self.objective(logits_BP, still_to_learn(targets_BP, told), soft_labels_BSP)
 
+    def _weight_of_share(self, batch_index: int, num_images: int) -> float:
+        """Return how much of the batch's loss this device's is: a sum whole, a mean its part."""
+        if self.reduction == "sum" or self.share.of == 1:
+            return 1.0
+        before = batch_index * self.config.batch_size
+        assert self.num_pictures is not None, "several devices share a known number of pictures"
+        return num_images / min(self.config.batch_size, self.num_pictures - before)
+
     def _share_of_step(self, batch_index: int) -> float:
         """Return what a batch's loss counts for where several make a step.
 
@@ -252,13 +268,11 @@ class TrainingTask(lightning.LightningModule):
         counting = self.cost.forward(images, "validation", num_networks=len(networks))
         with plain_inference_memory(len(images)), counting, one_pass():
             logits = [network(images).float() for network in networks]
-        self._validated.append((batch.rows, batch.targets, logits))
+        self._validated.add(batch.rows, batch.targets, logits)
 
     def on_validation_epoch_end(self) -> None:
         """Score every member raw and averaged, and keep what is better than before."""
-        rows = torch.cat([rows for rows, _, _ in self._validated]).numpy()
-        targets_NC = torch.cat([targets for _, targets, _ in self._validated]).cpu().numpy()
-        _, order = np.unique(rows, return_index=True)
+        targets_NC, logits = self._validated.ordered()
         for index, member in enumerate(self.members):
             row = self._training_row(index)
             candidates = [(RAW, index, self.networks[index])]
@@ -266,10 +280,7 @@ class TrainingTask(lightning.LightningModule):
                 average = cast(ModelEmaV3, self.averages[index])
                 candidates.append((EMA, index + len(self.members), average.module))
             for weights, position, network in candidates:
-                logits_NP = (
-                    torch.cat([logits[position] for _, _, logits in self._validated]).cpu().numpy()
-                )
-                score = self._score(logits_NP[order], targets_NC[order][:, list(member.columns)])
+                score = self._score(logits[position], targets_NC[:, list(member.columns)])
                 row[f"validation_{weights}"] = score
                 member.consider(Best(self.current_epoch, weights, score), network)
             member.history.append(row)
@@ -287,50 +298,36 @@ class TrainingTask(lightning.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, torch.optim.Optimizer)
         row = {"epoch": float(self.current_epoch), "learning_rate": optimizer.param_groups[0]["lr"]}
-        for term, value in self._losses_of_epoch.sums(index).items():
-            row[term] = value / self._num_images
+        num_images = sum(gathered(self._num_images))
+        for sums in gathered(self._losses_of_epoch.sums(index)):
+            for term, value in sums.items():
+                row[term] = row.get(term, 0.0) + value / num_images
         return row
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add best epochs, histories and costs so far."""
         checkpoint["members"] = [member.state_dict() for member in self.members]
-        checkpoint["cost"] = self.cost.so_far().to_json()
+        checkpoint["cost"] = self.cost_so_far().to_json()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up best epochs, histories and costs."""
         for member, state in zip(self.members, checkpoint["members"], strict=True):
             member.load_state_dict(state)
-        self.cost.go_on_from(checkpoint["cost"])
+        # Of all devices; the others count what is to come.
+        if self.share.index == 0:
+            self.cost.go_on_from(checkpoint["cost"])
 
+    def cost_so_far(self, peak_memory: int | None = None) -> Cost:
+        """Return what all devices have taken together; all of them call this.
 
-def checked_logits(logits: object, needed: tuple[int, int], name: str) -> Tensor:
-    """Return ``logits``, refused where they are no tensor of shape ``needed``, (B, P).
-
-    Raises:
-        ModelError: they are not, as those of a user's own network may be.
-    """
-    if isinstance(logits, Tensor) and logits.shape == needed:
-        return logits
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    raise ModelError(
-        f"The network of {name} returns {found} for {needed[0]} pictures and {needed[1]} labels; "
-        f"logits of shape {needed} are needed."
-    )
+        Args:
+            peak_memory: bytes that this process held at most.
+        """
+        own = replace(self.cost.so_far(), peak_memory=peak_memory)
+        total: Cost = reduce(side_by_side, gathered(own))
+        return total
 
 
 def _columns(index: int) -> str:
     """Return the buffer with the columns of a member's labels."""
     return f"_columns_{index}"
-
-
-def _warmup_share(warmup: float, total_steps: int) -> float:
-    """Return ``warmup``, or the nearest share below it that OneCycleLR can take.
-
-    It divides by zero where the rise would be of exactly one step; with a hair less it starts at
-    the peak, which is what such a rise means.
-
-    Example:
-        >>> _warmup_share(0.25, 4) < 0.25, _warmup_share(0.25, 8)
-        (True, 0.25)
-    """
-    return math.nextafter(warmup, 0) if warmup * total_steps == 1 else warmup

@@ -32,6 +32,12 @@ def compare(arguments: Namespace) -> int:
     if arguments.resamples < 1:
         raise ConfigError(f"--resamples is {arguments.resamples}; it must be at least 1.")
     config = command_line.run_config(arguments)
+    if config.trainer.num_devices > 1:
+        raise ConfigError(
+            f"trainer.devices x trainer.num_nodes is {config.trainer.devices} x "
+            f"{config.trainer.num_nodes}, but trainings of a comparison are on one device each; "
+            "leave them out. A single cpsd run can be spread over several."
+        )
     seeds, teacher_sets = arguments.seeds, arguments.teacher_seeds
     if teacher_sets is None:
         teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)

@@ -1,11 +1,14 @@
 """The verbs that do stages of a run: run, partition, train, distill."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
+from cpsd.computing import device_of
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.data.bad_pictures import PictureCheck
@@ -13,17 +16,28 @@ from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.records import Records
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
-from cpsd.execution import execute
+from cpsd.execution import execute, follow
 from cpsd.fast import fast
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
+from cpsd.process_group import ALONE, ProcessGroup, joined, launch, needs_processes
 from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
 from cpsd.run import MARKS, RunDirectory
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.shown_run import show_partitions, show_run
-from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
+from cpsd.verbs.terminal import (
+    announce,
+    console,
+    keep_quiet,
+    say,
+    say_page,
+    stderr,
+    training_progress,
+)
+
+Made = TypeVar("Made")
 
 PARTITIONS = "partitions/"
 """How the names of the stages begin that cut the labels into parts."""
@@ -34,20 +48,35 @@ PICTURE_MEMORY = "pictures.npz"
 def run(arguments: Namespace, *, last_stage: str = "") -> int:
     """Do the stages of a run up to the last one whose name begins with ``last_stage``."""
     config = command_line.run_config(arguments)
+    on_cpu = device_of(config).type == "cpu"
+    if arguments.dry_run:
+        return _run(arguments, config, last_stage, ALONE)
+    if needs_processes(config.trainer):
+        return launch(arguments.argv, config.trainer, on_cpu=on_cpu)
+    with joined(config.trainer, on_cpu=on_cpu) as group:
+        if not group.leads:
+            keep_quiet()
+        return _run(arguments, config, last_stage, group)
+
+
+def _run(arguments: Namespace, config: RunConfig, last_stage: str, group: ProcessGroup) -> int:
+    """Do the stages, or follow the process of the group that does."""
     directory = RunDirectory(Path(arguments.out or default_out(arguments)))
     if arguments.fast:
         config = fast(config)
     if arguments.smoke:
-        config = smoke_form(config, directory.path)
+        config = _one_after_another(group, lambda: smoke_form(config, directory.path))
     if arguments.dry_run:
         console.print(as_yaml(config), markup=False)
-    records, notices = checked_records(config, directory.path, look=not arguments.dry_run)
-    say(notices)
+    records, notices = _one_after_another(
+        group, lambda: checked_records(config, directory.path, look=not arguments.dry_run)
+    )
+    say([*notices, *told_of_devices(config)])
     pipeline = Pipeline(
         config,
         records,
         directory.path,
-        callbacks=training_progress,
+        callbacks=training_progress if group.leads else lambda stage: (),
         counting=partial(counting, stderr),
     )
     stages = pipeline.stages()
@@ -55,6 +84,9 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
     if arguments.dry_run:
         rows = [(stage.name, directory.state(stage).value) for stage in stages[:until]]
         console.print(count_table(f"Stages in {directory.path}", ("stage", "state"), rows))
+        return 0
+    if not group.leads:
+        follow(stages, directory, group)
         return 0
     with directory.locked():
         execute(
@@ -65,12 +97,34 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
             facts=run_facts(config, records, notices),
             announce=announce,
             config=as_yaml(config),
+            group=group,
         )
     show = show_partitions if last_stage == PARTITIONS else show_run
     show(directory.path)
     if not last_stage:
         say_page(write_report(directory.path))
     return 0
+
+
+def told_of_devices(config: RunConfig) -> list[str]:
+    """Return what is said of a training on several devices."""
+    devices, size = config.trainer.num_devices, config.training.batch_size
+    if devices == 1:
+        return []
+    return [
+        f"{devices} devices train together: each takes {size // devices} of the {size} pictures of "
+        "a batch. Batch size and learning rate are those of one device."
+    ]
+
+
+def _one_after_another(group: ProcessGroup, work: Callable[[], Made]) -> Made:
+    """Do ``work`` in the first process, and only then in the others."""
+    if not group.leads:
+        group.gathered(None)
+        return work()
+    result = work()
+    group.gathered(None)
+    return result
 
 
 partition = partial(run, last_stage=PARTITIONS)

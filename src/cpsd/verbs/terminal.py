@@ -1,5 +1,6 @@
 """What the verbs print with."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,12 @@ def training_progress(title: str) -> "list[lightning.Callback]":
     from cpsd.report.training_progress import TrainingProgress
 
     return [TrainingProgress(console, title)]
+
+
+def keep_quiet() -> None:
+    """Print nothing any more but errors: another process of the same training speaks."""
+    console.quiet = True
+    logging.getLogger("cpsd").setLevel(logging.WARNING)
 
 
 def announce(stage: Stage, state: StageState) -> None:
