@@ -1,5 +1,6 @@
 """Pixels at training size: Pillow's resize is the oracle, to within a level."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,35 @@ def test_a_file_comes_at_the_size_it_is_asked_for(tmp_path: Path) -> None:
     Image.fromarray(noise(100, 40)).save(tmp_path / "a.png")
     pixels = read_pixels(tmp_path / "a.png", 24)
     np.testing.assert_array_equal(pixels, squashed(noise(100, 40), 24))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (100, 40),
+        (24, 24),
+        (2100, 2000),  # too large for Pillow to hold it in one piece
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_pixels_are_those_of_a_copy(mode: str, width: int, height: int, tmp_path: Path) -> None:
+    image = Image.fromarray(noise(width, height)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.png", exif=exif)
+    pixels = read_pixels(tmp_path / "a.png", 24)
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    expected = squashed(np.array(upright.convert("RGB")), 24)
+    np.testing.assert_array_equal(pixels, expected)
+    assert pixels.flags.c_contiguous
+    assert pixels.shape == (24, 24, 3)
+
+
+def test_pixels_outlive_the_picture(tmp_path: Path) -> None:
+    Image.fromarray(noise(24, 24)).save(tmp_path / "a.png")
+    kept = [read_pixels(tmp_path / "a.png", 24) for _ in range(50)]
+    gc.collect()
+    assert all((pixels == noise(24, 24)).all() for pixels in kept)
 
 
 def test_one_pixel_fills_the_square(tmp_path: Path) -> None:
