@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cpsd.cli import EXIT_INTERRUPTED, INTERRUPTED, main
+from cpsd.cli import EXIT_INTERRUPTED, INTERRUPTED, PREEMPTED, main
 from cpsd.parsers import VERBS
 
 # The verb is given, so that torch need not be imported.
@@ -108,6 +108,38 @@ def test_two_interrupts_end_with_one_sentence(moment: str, pause: float) -> None
     assert process.returncode == EXIT_INTERRUPTED
 
 
+@pytest.mark.parametrize("moment", sorted({*WORKS} - {"while it tidies up", "in a destructor"}))
+def test_a_process_that_is_asked_to_end_ends_well(moment: str) -> None:
+    with started([sys.executable, "-c", COMMAND.format(work=WORKS[moment])]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert (errors, process.returncode) == (PREEMPTED, 0)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_training_that_is_asked_to_end_goes_on(
+    workers: str, finished: Path, quick: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    shutil.rmtree(run / "student")
+    (run / ".stages" / "student.json").unlink()
+    code = "import sys; from cpsd.cli import main; sys.exit(main())"
+    arguments = ["distill", *quick, str(run), "--machine.workers", workers]
+    with started([sys.executable, "-c", code, *arguments]) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("  student: epoch 1/2") for line in process.stdout)
+        os.killpg(process.pid, signal.SIGTERM)  # to the processes that load pictures as well
+        _, errors = process.communicate(timeout=60)
+    assert (errors, process.returncode) == (PREEMPTED, 0)
+    assert not (run / "student").exists()
+    assert main(arguments) == 0
+    weights = "student/model.safetensors"
+    assert (run / weights).read_bytes() == (finished / weights).read_bytes()
+
+
 def test_a_run_that_was_interrupted_twice_goes_on(
     finished: Path, quick: list[str], tmp_path: Path
 ) -> None:
@@ -139,9 +171,10 @@ def test_torch_is_asked_for_huge_pages_unless_the_user_says_otherwise(
 
 
 def test_the_callers_handler_of_interrupts_is_left_alone(tmp_path: Path) -> None:
-    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
     assert main(["run", str(tmp_path / "no.csv")]) == 2
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(number) for number in numbers] == before
     assert sys.unraisablehook is hook
 
 

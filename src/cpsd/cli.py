@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from cpsd.arguments import parse
-from cpsd.errors import EXIT_USER_ERROR, UserError
+from cpsd.errors import EXIT_USER_ERROR, Preempted, UserError
 from cpsd.files import refusal
 from cpsd.verbs import VERBS
 
@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 """What a shell makes of Ctrl-C."""
 
 INTERRUPTED = "Interrupted. Start the same command again; a run goes on where it stopped.\n"
+PREEMPTED = "Asked to end. Start the same command again; a run goes on where it stopped.\n"
 _HUGE_PAGES = ("THP_MEM_ALLOC_ENABLE", "1")
 """Has torch take memory in huge pages where Linux gives them: on a CPU a batch becomes floats in a
 sixth of the time, and a training step takes a tenth less. Changes no result."""
@@ -34,14 +35,16 @@ _SHOW_CURSOR = "\x1b[?25h"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with _ended_by_two_interrupts():
+    with _ended_by_signals():
         try:
             return _main(argv)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             # All there is left to do is to end: another Ctrl-C would only interrupt Python's own.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            sys.stderr.write(INTERRUPTED)
-            return EXIT_INTERRUPTED
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            sentence, code = _end_by(interrupt)
+            sys.stderr.write(sentence)
+            return code
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -60,6 +63,9 @@ def _main(argv: Sequence[str]) -> int:
         _drop_output()
         return EXIT_UNREAD
     except Exception as error:
+        interrupt = _interrupt_behind(error)
+        if interrupt is not None:
+            raise interrupt from error
         sentence = str(error) if isinstance(error, UserError) else _refused(error)
         if sentence is None:
             raise
@@ -68,6 +74,13 @@ def _main(argv: Sequence[str]) -> int:
         stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         stderr.print(f"cpsd: {sentence}", style="red", markup=False)
         return EXIT_USER_ERROR
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that ``error`` followed: on the way out, processes are seen to end."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def _refused(error: Exception) -> str | None:
@@ -99,52 +112,67 @@ def _print_any_file_name() -> None:
 
 
 @contextmanager
-def _ended_by_two_interrupts() -> Iterator[None]:
-    """Make Ctrl-C raise ``KeyboardInterrupt``, and a second one end the process on the spot.
+def _ended_by_signals() -> Iterator[None]:
+    """Make Ctrl-C and SIGTERM raise exceptions, and a second one end the process on the spot.
 
     So does one that Python would drop, because it came in a destructor. Nothing is lost by that:
     files are whole or not there at any moment.
     """
-    owner, before, hook = os.getpid(), signal.getsignal(signal.SIGINT), sys.unraisablehook
+    owner, hook = os.getpid(), sys.unraisablehook
     heard = False
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or before in (
-        None,
-        signal.SIG_IGN,
-    ):  # A job in the background hears none.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    kinds: dict[int, type[KeyboardInterrupt]] = {
+        signal.SIGINT: KeyboardInterrupt,
+        signal.SIGTERM: Preempted,
+    }
+    before = {number: signal.getsignal(number) for number in kinds}
+    # A job in the background hears no Ctrl-C.
+    heeded = [number for number in kinds if before[number] not in (None, signal.SIG_IGN)]
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         nonlocal heard
         if os.getpid() != owner:
-            return  # A process that loads pictures: the one that started it will end it.
+            # A process that loads pictures: Ctrl-C is for the one that started it, and will end it.
+            if number == signal.SIGTERM:
+                os._exit(EXIT_INTERRUPTED)
+            return
         if heard:
-            _end_now()
+            _end_now(kinds[number]())
         heard = True
-        raise KeyboardInterrupt
+        raise kinds[number]
 
     def unraisable(fault: Any) -> None:  # noqa: ANN401 - has no public type
         if isinstance(fault.exc_value, KeyboardInterrupt):
-            _end_now()
+            _end_now(fault.exc_value)
         hook(fault)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in heeded:
+        signal.signal(number, end)
     sys.unraisablehook = unraisable
     try:
         yield
     finally:
         sys.unraisablehook = hook
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, before)
+        for number in heeded:
+            if signal.getsignal(number) is end:
+                signal.signal(number, before[number])
 
 
-def _end_now() -> None:
+def _end_by(interrupt: KeyboardInterrupt) -> tuple[str, int]:
+    """Return what is said of an interrupt, and the exit code."""
+    preempted = isinstance(interrupt, Preempted)
+    return (PREEMPTED, 0) if preempted else (INTERRUPTED, EXIT_INTERRUPTED)
+
+
+def _end_now(interrupt: KeyboardInterrupt) -> None:
+    sentence, code = _end_by(interrupt)
     with suppress(ValueError):  # of another thread than the main one
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough to be told
     with suppress(Exception):  # It may be in the midst of writing.
         sys.stdout.write(_SHOW_CURSOR if sys.stdout.isatty() else "")
         sys.stdout.flush()
     with suppress(OSError):
-        os.write(2, INTERRUPTED.encode())
-    os._exit(EXIT_INTERRUPTED)
+        os.write(2, sentence.encode())
+    os._exit(code)

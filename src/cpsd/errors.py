@@ -19,6 +19,10 @@ EXIT_USER_ERROR = 2
 """Exit code of a command that the user can mend."""
 
 
+class Preempted(KeyboardInterrupt):
+    """The system wants the process to end, as one that gives its place to another (SIGTERM)."""
+
+
 class CpsdError(Exception):
     """Root of all errors that this package raises on purpose."""
 

@@ -7,6 +7,7 @@ stage that trains; they do its work with it, on their shares of every batch, and
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, TrainingError
+from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, Preempted, TrainingError
 from cpsd.machine_config import TrainerConfig
 from cpsd.shares import WHOLE, Share
 
@@ -197,7 +198,7 @@ def launch(argv: Sequence[str], config: TrainerConfig, *, on_cpu: bool) -> int:
         code = error.get_first_failure()[1].exitcode
         return code if code > 0 else EXIT_USER_ERROR
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        raise (Preempted if error.sigval == signal.SIGTERM else KeyboardInterrupt) from error
     finally:
         if logs.root_log_dir:
             shutil.rmtree(logs.root_log_dir, ignore_errors=True)
@@ -257,7 +258,6 @@ def _end_with_parent() -> None:
     """Have Linux end this process when the agent that started it ends, however it ends."""
     if sys.platform == "linux":
         import ctypes
-        import signal
 
         with suppress(OSError, AttributeError):  # another C library: then the agent's end must do
             set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)

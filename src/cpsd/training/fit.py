@@ -265,6 +265,8 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from error
         raise KeyboardInterrupt from error
     finally:
         if in_main_thread:
