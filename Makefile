@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke evidence-fast clean
+.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke fuzz evidence-fast clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
@@ -12,6 +12,7 @@ help:
 	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
 	@echo "make bench    install, then measure speed and memory (a quarter of an hour on two cores): benchmarks/results.json"
 	@echo "make bench-smoke  the same on tiny data, for crashes only"
+	@echo "make fuzz FUZZ_SECONDS=60  feed mangled files to every reader, so long each (eighty of them)"
 	@echo "make evidence-fast DATA=labels.csv  is cpsd run --fast as good as the faithful method? Hours; goes on where it stopped"
 	@echo "make browser  install Chromium for the report page's tests, where this user may install packages"
 	@echo "make format   rewrite the sources the way the linter wants them"
@@ -70,6 +71,13 @@ bench: $(STAMP)
 
 bench-smoke: $(STAMP)
 	$(BIN)/python benchmarks/bench.py --smoke
+
+# Half of the time guided by coverage, where atheris can be installed (Linux, Python 3.11 to 3.13).
+FUZZ_SECONDS ?= 10
+FUZZ_OPTIONS ?=
+fuzz: $(STAMP)
+	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 # Hours, in evidence/fast; goes on where it stopped: make evidence-fast DATA=labels.csv WEIGHTS=mobilenetv2_100.safetensors
 DATA ?=

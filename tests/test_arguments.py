@@ -185,10 +185,10 @@ def test_what_is_wrong_is_said_in_plain_words(argv: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"seed: 3\ndata: [\n", "no YAML, line 3: "),
+        (b"seed: 3\ndata: [\n", r"no YAML of settings \(line 3: "),
         (b"", "holds no settings; "),
         (b"- seed\n", "holds no settings; "),
-        (b"\xff\xfe", "cannot be read: "),
+        (b"\xff\xfe", "no YAML of settings "),
         (b"training: 5\n", "training is 5 in the recipe "),
         (b"training:\n", "training is None in the recipe "),
     ],

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from jsonargparse import ArgumentError, Namespace
 
 from cpsd.argument_errors import in_words
@@ -15,6 +14,7 @@ from cpsd.config import DataConfig, RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.errors import ConfigError, did_you_mean
 from cpsd.parsers import RECIPES, RUN_VERBS, VERBS, parser_of, recipe_names, whole_parser
+from cpsd.yaml_files import YamlFaultError, read_yaml
 
 PRINT_CONFIG = "--print_config"
 
@@ -111,11 +111,10 @@ def _recipe_path(name: str) -> str:
 def _check_recipe(path: Path) -> None:
     """Refuse a file that holds no settings; the parser would do so without naming it."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        raise ConfigError(f"The recipe {path} is no YAML{line}: {error.problem}.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except YamlFaultError as error:
+        raise ConfigError(f"The recipe {path} is no YAML of settings ({error}).") from error
+    except OSError as error:
         raise ConfigError(f"The recipe {path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"The recipe {path} holds no settings; write lines such as 'seed: 3'.")

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,6 +71,30 @@ def plain_file_errors(place: Path) -> Iterator[None]:
         raise RunError(f"Cannot write {place}: {reason}") from error
 
 
+@contextmanager
+def plain_damage(place: Path, remedy: str) -> Iterator[None]:
+    """Say in a sentence that files at ``place`` are not as they were written.
+
+    Where a reader of many files meets a value of another kind, deep in what it makes of them.
+
+    Args:
+        place: the file, or the folder.
+        remedy: what would do.
+
+    Raises:
+        RunError: the block has failed in any way but for want of memory or of the file system.
+    """
+    try:
+        yield
+    except (CpsdError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise RunError(
+            f"{place} is damaged: something there is not what a run writes "
+            f"({type(error).__name__}: {str(error)[:200]}). {remedy}"
+        ) from error
+
+
 def refusal(error: Exception) -> str | None:
     """Return in words why the file system has refused something, None for any other error."""
     number, text = getattr(error, "errno", None), str(error)
@@ -89,8 +114,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON has no narrower type
-    """Write ``value`` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    r"""Write ``value`` as indented JSON, whole or not at all.
+
+    JSON has no bytes: what is not UTF-8 in a file name is written as ``\udc80`` to ``\udcff``,
+    which reading gives back.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
@@ -103,5 +134,5 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}).") from error

@@ -44,6 +44,11 @@ class LabelSpace:
             raise DataError("There is no label: a label space needs at least one name.")
         if not all(name.strip() for name in self.names):
             raise DataError("A label has an empty name; give every label a name.")
+        for name in self.names:
+            if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise DataError(
+                    f"The label {name[:100]!a} holds a NUL or half a character; rename it."
+                )
         if len(index) < len(self.names):
             doubled = next(name for name in self.names if self.names.count(name) > 1)
             raise DataError(f"The label '{doubled}' stands twice in the list of labels.")

@@ -50,8 +50,7 @@ def _skipped(records: Records) -> dict[str, Any]:
     rows = sorted(records.skipped)
     told = [
         {
-            # JSON has no bytes: what is not UTF-8 in a name is written as \\xff.
-            "picture": os.fsencode(records.paths[row]).decode("utf-8", "backslashreplace"),
+            "picture": records.paths[row],
             "row": records.origins[row],
             **records.skipped[row]._asdict(),
         }

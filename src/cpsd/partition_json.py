@@ -34,7 +34,7 @@ def read_content(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PartitionError(f"There is no partition file {path}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PartitionError(f"{path} cannot be read as JSON: {error}.") from error
 
 

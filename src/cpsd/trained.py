@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from torch import nn
 
-from cpsd.config import EvaluationConfig, ImageConfig, RunConfig
+from cpsd.config import (
+    DistillationConfig,
+    EvaluationConfig,
+    ImageConfig,
+    PartitionConfig,
+    RunConfig,
+)
 from cpsd.data.images import find_pictures
 from cpsd.data.records import UNASSIGNED, Records
 from cpsd.errors import DataError, ModelError, RunError, did_you_mean
@@ -29,6 +34,7 @@ from cpsd.models.store import load_ensemble, load_model, save_model
 from cpsd.models.trunk import join_trunks
 from cpsd.partition import read_partition
 from cpsd.training.members import Best
+from cpsd.yaml_files import read_yaml
 
 THRESHOLDS_FILE = "thresholds.json"
 """Beside a model: the probabilities from which its labels count as predicted."""
@@ -100,14 +106,30 @@ def load_trained(
                 "predictor with --predictor."
             )
         return load_trained(path / name, make_model=make_model)
-    settings = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    order = settings["partition"]["strategies"] if name == TEACHERS else [name.split("/")[1]]
+    together, alpha = _mixture(path)
+    order = together if name == TEACHERS else [name.split("/")[1]]
     members = [_ensemble(path, strategy, make_model) for strategy in order]
     join_trunks([teacher for ensemble in members for teacher in ensemble.teachers])
-    shares = strategy_shares(settings["distillation"]["alpha"], len(order))
+    shares = strategy_shares(alpha, len(order))
     card = read_card(path / ensemble_name(order[0]) / "0")
     labels = members[0].partition.labels
     return _trained(MeanPredictor(members, shares), labels, card)
+
+
+def _mixture(run: Path) -> tuple[list[str], float]:
+    """Return the strategies of a run, and the share of the first one's teachers.
+
+    Raises:
+        RunError: its settings do not say them.
+    """
+    file = run / "config.yaml"
+    try:
+        settings = read_yaml(file)
+        partition = PartitionConfig(strategies=tuple(settings["partition"]["strategies"]))
+        distillation = DistillationConfig(alpha=float(settings["distillation"]["alpha"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise RunError(f"{file} does not say what the run's teachers are ({error}).") from error
+    return list(partition.strategies), distillation.alpha
 
 
 def save_trained(
@@ -158,9 +180,8 @@ def run_evaluation(path: Path) -> EvaluationConfig:
     if not file.is_file():
         return EvaluationConfig()
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))["evaluation"]
-        return EvaluationConfig(**settings)
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        return EvaluationConfig(**read_yaml(file)["evaluation"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{file} does not say how the run is scored ({error}).") from error
 
 

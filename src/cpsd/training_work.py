@@ -13,6 +13,7 @@ from cpsd import given_models, method
 from cpsd.computing import computing_threads, device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
+from cpsd.csv_cells import as_text
 from cpsd.data.records import TRAIN, Records
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, ensemble_name
 from cpsd.files import write_json, write_text
@@ -67,9 +68,8 @@ class TrainingWork:
         self._models.graph.save(folder / "label_graph.npz")
         write_json(folder / "labels.json", list(records.labels))
         table = io.StringIO()
-        csv.writer(table).writerows(
-            [("image", "split"), *zip(records.paths, records.splits, strict=True)]
-        )
+        rows = zip(map(as_text, records.paths), map(as_text, records.splits), strict=True)
+        csv.writer(table).writerows([("image", "split"), *rows])
         write_text(folder / "splits.csv", table.getvalue())
         return Cost()
 

@@ -166,10 +166,14 @@ class Places:
                     f"The picture {path} lies outside the data root {self._records.root}."
                 )
             status = os.stat(path)  # noqa: PTH116
+        except PictureError:
+            raise
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingPictureError(f"There is no picture {path}; check the path.") from error
         except OSError as error:
             raise PictureError(f"The picture {path} cannot be read ({error.strerror}).") from error
+        except ValueError as error:  # a NUL, or half a character
+            raise MissingPictureError(f"{path!a} can be no file's name.") from error
         if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"The picture {path} is a folder or device, not a file.")
         return status

@@ -6,9 +6,12 @@ profiles are not applied, and of several frames the first is read.
 
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cpsd.errors import DataError
@@ -29,6 +32,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+MOST_PIXELS = 80_000_000
+"""Of a picture in memory, where it takes eight bytes a pixel at its worst. A JPEG that is scaled
+while it is decoded may have more in its file, up to Pillow's own limit of 179 million."""
+_LEAST_OF_LARGE = 2048
+_STRIP = 4_000_000  # pixels that are converted at a time
 _WHITE = (255, 255, 255)
 _SIXTEEN_BITS = 65535
 
@@ -48,6 +56,10 @@ class TruncatedPictureError(PictureError):
     """The file ends before the picture does."""
 
 
+class LargePictureError(PictureError):
+    """Decoded, it would take too much memory."""
+
+
 class OutsidePictureError(PictureError):
     """The file lies outside the folder that pictures are read from."""
 
@@ -65,14 +77,15 @@ def read_image(path: str | Path, *, least: int | None = None) -> Image.Image:
     """
     path = Path(path)
     try:
+        if not _can_be_read(path.stat().st_mode):
+            raise ValueError("it is a device, and no file")
         with Image.open(path) as image:
-            if least is not None:
-                image.draft(None, (least, least))
+            _require_memory(path, image, least)
             image.load()
             # After loading: a PNG may say it at its end, and a TIFF is turned while it loads.
             orientation = image.getexif().get(_ORIENTATION)
             upright = _to_rgb(image)
-    except MemoryError:
+    except (MemoryError, PictureError):
         raise
     except Exception as error:
         # Decoders meet damaged files with errors of every kind, from struct's to zlib's.
@@ -90,18 +103,75 @@ def content_hash(path: str | Path) -> str:
     Raises:
         PictureError: the file is not there, is no picture, ends too early or is damaged.
     """
-    image = read_image(path)
+    try:
+        image = read_image(path)
+    except LargePictureError:  # but training, which scales a JPEG while it is decoded, may read it
+        image = read_image(path, least=_LEAST_OF_LARGE)
     digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
-    digest.update(image.tobytes())
+    for strip, _ in _strips(image):
+        digest.update(strip.tobytes())
     return digest.hexdigest()
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels ``(H, W, 3)`` of an RGB picture, without a second copy of a large one."""
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for strip, top in _strips(image):
+        pixels[top : top + strip.height] = np.asarray(strip)
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[Image.Image, int]]:
+    """Yield a picture in strips, from the top, each with the row where it begins."""
+    height = max(1, _STRIP // image.width)
+    if height >= image.height:
+        yield image, 0
+        return
+    for top in range(0, image.height, height):
+        yield image.crop((0, top, image.width, min(top + height, image.height))), top
+
+
+def _can_be_read(mode: int) -> bool:
+    """Return whether opening does not wait for somebody, nor reading go on for ever."""
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _require_memory(path: Path, image: Image.Image, least: int | None) -> None:
+    """Refuse a picture that is opened, but not decoded yet, where it is too large to be decoded.
+
+    Raises:
+        LargePictureError: it is.
+    """
+    pixels = image.width * image.height
+    if least is not None:
+        image.draft(None, (least, least))
+        if not image.info.get("progressive"):  # which is kept whole while it is decoded
+            pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise LargePictureError(
+            f"The picture {path} has too many pixels to be safe ({pixels:,}; the most are "
+            f"{MOST_PIXELS:,}); scale it down."
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Return a loaded picture of any mode in RGB."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    if image.width * image.height <= _STRIP:
+        return _small_to_rgb(image)
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    whole = Image.new("RGB", image.size)
+    for strip, top in _strips(image):
+        whole.paste(_small_to_rgb(strip), (0, top))
+    return whole
+
+
+def _small_to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture, or a strip of one, in RGB."""
     if image.mode.startswith("I"):
         image = _sixteen_to_eight_bits(image)
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (*_WHITE, 255))

@@ -101,6 +101,9 @@ def _targets(
     """Return the ``(N, C)`` targets of a part; 2 stands where a file has neither 0 nor 1."""
     targets = np.empty((num_images, len(labels)), dtype=np.int8)
     for c, label in enumerate(labels):
+        if "/" in label or "\\" in label:
+            # A list may name labels of this data set only, not files elsewhere.
+            raise DataError(f"The label '{label}' has a slash, so it can have no file in {folder}.")
         path = folder / f"Labels_{label}_{part}.txt"
         values = _lines(path)
         if len(values) != num_images:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.array_files import read_npy
 from cpsd.data.packed_pixels import PIXELS, PIXELS_VERSION, PackedPixels
 from cpsd.data.records import Records
 from cpsd.errors import DataError, RunError
@@ -90,7 +91,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         RunError: it cannot be read.
     """
     path = folder / MANIFEST
-    return dict(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: remove the pack, and make it again.")
+    return content
 
 
 def is_of(picture: Path, packed: np.void) -> bool:
@@ -122,9 +128,8 @@ def _rows(folder: Path, manifest: dict[str, Any]) -> tuple[NDArray[np.void], lis
     damaged = f"The pack {folder} is damaged: remove it, and make it again with 'cpsd data pack'."
     try:
         size, text = int(manifest["size"]), (folder / PICTURES).read_bytes()
-        files = np.load(folder / FILES, allow_pickle=False)
-        pixels = np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False)
-    except (KeyError, OSError, ValueError) as error:
+        files, pixels = read_npy(folder / FILES), read_npy(folder / PIXELS, mapped=True)
+    except (KeyError, OSError, ValueError, TypeError, OverflowError) as error:
         raise DataError(damaged) from error
     paths = text.decode(errors="surrogateescape").split("\0")
     fits = files.dtype == FILE and pixels.dtype == np.uint8

@@ -7,12 +7,12 @@ is a help and no result: where it is missing or damaged, pictures are looked at 
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cpsd.array_files import read_npz
 from cpsd.data.images import (
     PictureError,
     TruncatedPictureError,
@@ -69,25 +69,15 @@ class PictureMemory:
 
     def _read(self, path: Path) -> None:
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                good = np.ascontiguousarray(content["good"], dtype=np.uint8).tobytes()
-                told = json.loads(str(content["bad"]))
+            content = read_npz(path)
+            good = [mark.tobytes() for mark in content["good"].reshape(-1, _BYTES).view(np.uint8)]
+            told = json.loads(str(content["bad"]))
             bad = {
                 bytes.fromhex(mark): (TruncatedPictureError if cut else PictureError)(str(fault))
                 for mark, (cut, fault) in told.items()
             }
         # Whatever damaged bytes make the readers stumble on; they have no common root.
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            KeyError,
-            EOFError,
-            MemoryError,
-            RecursionError,
-            zipfile.BadZipFile,
-        ):
+        except Exception:
             return
-        self._good = frozenset(good[i : i + _BYTES] for i in range(0, len(good), _BYTES))
+        self._good = frozenset(good)
         self._bad = bad

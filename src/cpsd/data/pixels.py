@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from cpsd.data.images import read_image
+from cpsd.data.images import pixels_of, read_image
 
 Pixels = NDArray[np.uint8]
 """``(H, W, 3)``; at training size ``(S, S, 3)``."""
@@ -84,4 +84,4 @@ def _lent_bytes(image: Image.Image) -> Pixels:
     try:
         return np.asarray(_Lent(image))
     except ValueError:
-        return np.array(image)
+        return pixels_of(image)

@@ -25,6 +25,8 @@ FURTHER_TEST = f"{TEST}-"
 OTHER_TEST = f"{FURTHER_TEST}other"
 """What the data's own test split is called where ``config.test_split`` names another."""
 
+_LONGEST_NAME = 100  # of a file's name, which may have 255 bytes, the split is a part
+
 _NAMES = {
     "": UNASSIGNED,
     "train": TRAIN,
@@ -58,6 +60,7 @@ def normalise_split(name: str, *, test_split: str | None = None) -> str:
         return TEST
     folded = name.casefold()
     if folded.startswith(FURTHER_TEST) and len(folded) > len(FURTHER_TEST):
+        _require_file_name(folded)
         return folded
     if folded not in _NAMES:
         known = [key for key in _NAMES if key]
@@ -67,6 +70,21 @@ def normalise_split(name: str, *, test_split: str | None = None) -> str:
         )
     split = _NAMES[folded]
     return OTHER_TEST if split == TEST and test_split is not None else split
+
+
+def _require_file_name(split: str) -> None:
+    """Refuse a name that files of a run could not have, or that would put them elsewhere.
+
+    Raises:
+        DataError: it is such a name.
+    """
+    wrong = [mark for mark in split if mark in "/\\:" or not mark.isprintable()]
+    if wrong or len(split.encode("utf-8", "replace")) > _LONGEST_NAME:
+        reason = f"holds {wrong[0]!a}" if wrong else f"is longer than {_LONGEST_NAME} bytes"
+        raise DataError(
+            f"the split '{split[:_LONGEST_NAME]}' {reason}, and files are named after it; rename "
+            "it."
+        )
 
 
 def name_splits(records: Records, test_split: str | None) -> tuple[Records, list[Problem]]:

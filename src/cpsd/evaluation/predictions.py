@@ -26,6 +26,8 @@ from cpsd.memory import plain_inference_memory
 Rows = NDArray[np.intp]
 Logits = NDArray[np.float32]
 _METADATA_KEY = b"cpsd.predictions"
+_MOST_VALUES_A_BYTE = 50
+"""Logits hardly compress: a file with more values than this for its size is made to fill memory."""
 
 
 class ImageBatch(Protocol):
@@ -173,16 +175,27 @@ def read_predictions(path: Path) -> Predictions:
         RunError: no such file, or not a file of predictions.
     """
     try:
-        # Not read_table: it would read a folder named "k=5" in the path as one more column.
-        with pq.ParquetFile(path) as file:
-            table = file.read()
+        return _read_predictions(path)
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist; evaluate the run to write it.") from error
-    except pa.ArrowInvalid as error:
+    except RunError:
+        raise
+    # Damaged bytes make the reader fail in ways that have no common root.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(
-            f"{path} is damaged or no Parquet file ({str(error).splitlines()[0]}); delete it and "
+            f"{path} is damaged or no Parquet file ({reason[:200]}); delete it and "
             "evaluate the run again."
         ) from error
+
+
+def _read_predictions(path: Path) -> Predictions:
+    # Not read_table: it would read a folder named "k=5" in the path as one more column.
+    with pq.ParquetFile(path) as file:
+        about = file.metadata
+        if about.num_rows * about.num_columns > _MOST_VALUES_A_BYTE * path.stat().st_size:
+            raise RunError(f"{path} says that it holds more than a file of its size can.")
+        table = file.read()
     metadata = table.schema.metadata or {}
     if _METADATA_KEY not in metadata:
         raise RunError(f"{path} is a Parquet file, but not one of predictions.")

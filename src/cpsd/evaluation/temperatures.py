@@ -77,7 +77,7 @@ class Temperatures:
         try:
             by_label = {name: float(t) for name, t in value["temperature"].items()}
             found = cls(by_label, tuple(value["kept_one"]), tuple(value["at_bound"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"These are no temperatures ({error!r}); fit them again.") from error
         for name, temperature in by_label.items():
             if not 0 < temperature < np.inf:

@@ -158,7 +158,7 @@ class Thresholds:
                 kept_default=tuple(value["kept_default"]),
                 unreachable=tuple(value["unreachable"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"These are no thresholds ({error!r}); choose them again.") from error
         for name, chosen in thresholds.by_label.items():
             if not 0 < chosen.threshold < 1:

@@ -11,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 from torch import nn
 
+from cpsd.csv_cells import from_text
 from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import VALIDATION, Records
@@ -19,7 +20,7 @@ from cpsd.evaluation.predictions import read_predictions
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.explain.maps import METHOD_NAMES, Method, explanation_method, record_maps
 from cpsd.explain.panel import PanelColumn, PanelRow, draw_panel
-from cpsd.files import written_whole
+from cpsd.files import plain_damage, written_whole
 from cpsd.labels import UNKNOWN, LabelSpace
 from cpsd.machine_config import MachineConfig
 from cpsd.method import predict
@@ -238,9 +239,12 @@ def _listed(run: Path, picture: Path, root: Path) -> tuple[str, str] | None:
     file, wanted = run / "splits.csv", picture.resolve()
     if not file.is_file():
         return None
-    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as table:
+    with (
+        plain_damage(file, "Remove it to have the stage 'label-graph' done again."),
+        file.open(newline="", encoding="utf-8", errors="surrogateescape") as table,
+    ):
         for row in csv.DictReader(table):
-            path = row["image"]
+            path = from_text(row["image"])
             if path.endswith(picture.name) and (root / path).resolve() == wanted:
                 return path, row["split"]
     return None

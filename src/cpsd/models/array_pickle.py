@@ -75,17 +75,9 @@ def _from_buffer(data: object, kind: object, shape: object, order: object) -> _A
     return array
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for ``codecs.encode``, by which old protocols write bytes."""
-    if encoding != "latin1":
-        raise _NotAnArrayError(f"the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 _STAND_INS: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): _Array,
-    ("_codecs", "encode"): _encode,
     **{
         (f"{core}.multiarray", "_reconstruct"): _reconstruct
         for core in ("numpy.core", "numpy._core")
@@ -95,9 +87,28 @@ _STAND_INS: dict[tuple[str, str], object] = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
+    """Reads a pickle of ``size`` bytes.
+
+    A text that is said once can be encoded any number of times; no array needs more bytes than
+    the file has.
+    """
+
+    def __init__(self, file: BinaryIO, *, size: int) -> None:
+        super().__init__(file, encoding="latin1")  # Arrays of Python 2 have their bytes as text.
+        self._left = size
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """Stand in for ``codecs.encode``, by which old protocols write bytes."""
+        self._left -= len(text)
+        if encoding != "latin1" or self._left < 0:
+            raise _NotAnArrayError("texts that are no array's bytes")
+        return text.encode("latin1")
+
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as the base class has it
         """Return the stand-in for a name that arrays need; no other is looked up."""
         try:
+            if (module, name) == ("_codecs", "encode"):
+                return self._encode
             return _STAND_INS[module, name]
         except KeyError:
             raise _NotAnArrayError(f"'{module}.{name}'") from None
@@ -112,7 +123,7 @@ def read_array_pickle(path: Path) -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
-            return _unpickled(file)
+            return _unpickled(file, path.stat().st_size)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
     except _NotAnArrayError as error:
@@ -125,9 +136,8 @@ def read_array_pickle(path: Path) -> NDArray[Any]:
         raise ModelError(f"{path} is damaged or holds no pickled NumPy array.") from error
 
 
-def _unpickled(file: BinaryIO) -> NDArray[Any]:
-    # Arrays that Python 2 pickled have their bytes as text.
-    content = _ArrayUnpickler(file, encoding="latin1").load()
+def _unpickled(file: BinaryIO, size: int) -> NDArray[Any]:
+    content = _ArrayUnpickler(file, size=size).load()
     if not isinstance(content, _Array):
         raise _NotAnArrayError(f"an object of type {type(content).__name__}")
     return content.checked()

@@ -15,6 +15,8 @@ from cpsd.labels import LabelSpace
 
 CARD_FILE = "model.json"
 FORMAT_VERSION = 1
+_MOST, _MOST_LAYERS = 1_000_000, 200
+"""What a card may ask for: beyond it, making a network takes longer than anybody waits."""
 
 T = TypeVar("T")
 
@@ -146,5 +148,8 @@ def settings_of(kind: type[T], content: Mapping[str, Any], name: str) -> T:
         elif type(value) is not type(default) and (type(value), type(default)) != (int, float):
             raise ModelError(f"{name}.{key} is {value!r}, not a {type(default).__name__}.")
         else:
+            most = _MOST_LAYERS if key.endswith("layers") else _MOST
+            if isinstance(value, int) and abs(value) > most:
+                raise ModelError(f"{name}.{key} is {value!s:.40}; no network has more than {most}.")
             values[key] = value
     return kind(**values)

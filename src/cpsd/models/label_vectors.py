@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.array_files import read_npy
 from cpsd.errors import ModelError, did_you_mean
 from cpsd.graph import LabelGraph
 from cpsd.labels import LabelSpace
@@ -84,11 +85,8 @@ def read_array(path: Path) -> NDArray[np.float32]:
     if path.suffix in PICKLE_SUFFIXES:
         return read_array_pickle(path).astype(np.float32)
     try:
-        # Opened here: NumPy leaves a damaged file open that it opened itself.
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        return np.asarray(array, dtype=np.float32)
-    except (OSError, EOFError, ValueError, TypeError, MemoryError) as error:
+        return np.asarray(read_npy(path), dtype=np.float32)
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is damaged or holds no NumPy array of numbers.") from error
 
 

@@ -27,7 +27,7 @@ from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble, describe_part
 from cpsd.models.label_information import LabelInformation
 from cpsd.models.trunk import share_trunk
-from cpsd.models.weights import load_weights, read_weights
+from cpsd.models.weights import load_weights, read_weights, require_fit
 from cpsd.partition import LabelPartition
 
 WEIGHTS_FILE = "model.safetensors"
@@ -60,15 +60,17 @@ def load_model(folder: Path, *, make_model: MakeModel | None = None) -> tuple[nn
         ModelError: the folder, card or weights are missing, damaged, of an unknown format, or do
             not fit each other.
     """
-    card = read_card(folder)
-    # Every weight is overwritten, so any seed will do; it keeps off the global generator.
-    try:
-        make_model = make_model or _rebuilder(card)
-        module = make_seeded(make_model, LabelSpace(card.labels), seed=0)
-    except (ModelError, ConfigError) as error:
-        raise ModelError(f"{folder / CARD_FILE}: {error}") from error
-    path = folder / WEIGHTS_FILE
-    load_weights(module, read_weights(path), origin=str(path))
+    card, path = read_card(folder), folder / WEIGHTS_FILE
+    state: dict[str, Tensor] | None = None
+    if make_model is None:
+        # A card may ask for a network of any size: one without memory is held against the weights
+        # that there are before any takes memory.
+        with torch.device("meta"):
+            own = _built(card, folder, None).state_dict()
+        state = read_weights(path)
+        require_fit(own, state, origin=str(path))
+    module = _built(card, folder, make_model)
+    load_weights(module, state or read_weights(path), origin=str(path))
     return module.eval(), card
 
 
@@ -136,6 +138,17 @@ def find_teachers(folder: Path, partition: LabelPartition) -> list[Path]:
                 f"belongs into {place}."
             )
     return [places[part] for part in range(partition.num_parts)]
+
+
+def _built(card: ModelCard, folder: Path, make_model: MakeModel | None) -> nn.Module:
+    """Return the network of ``card`` before its weights are in it.
+
+    Every weight is overwritten, so any seed will do; it keeps off the global generator.
+    """
+    try:
+        return make_seeded(make_model or _rebuilder(card), LabelSpace(card.labels), seed=0)
+    except (ModelError, ConfigError) as error:
+        raise ModelError(f"{folder / CARD_FILE}: {error}") from error
 
 
 def _rebuilder(card: ModelCard) -> MakeModel:

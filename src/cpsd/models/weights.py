@@ -1,6 +1,7 @@
 """Weights files: read without running anything they hold, and fitted key by key."""
 
 import codecs
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,9 +75,24 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, origin: str)
         origin: where they come from, for messages.
 
     Raises:
-        ModelError: a key is missing or not expected, or a tensor has another shape or kind.
+        ModelError: as ``require_fit``.
     """
     own = module.state_dict()
+    require_fit(own, state, origin=origin)
+    module.load_state_dict({**own, **state})
+
+
+def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, origin: str) -> None:
+    """Refuse tensors that do not fit a module's own, which may be on the meta device.
+
+    Args:
+        own: of the module.
+        state: tensors by key.
+        origin: where they come from, for messages.
+
+    Raises:
+        ModelError: a key is missing or not expected, or a tensor has another shape or kind.
+    """
     missing = [key for key in own if key not in state and not key.endswith(_COUNTER)]
     if missing:
         raise ModelError(f"{origin}: no weights for {_some(missing)}; is it another model's file?")
@@ -94,7 +110,6 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, origin: str)
             )
         if found.is_floating_point() != needed.is_floating_point():
             raise ModelError(f"{origin}: '{key}' holds {found.dtype}, not {needed.dtype}.")
-    module.load_state_dict({**own, **state})
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -106,6 +121,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    _refuse_packed(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle fails in as many ways as it has opcodes; all of them mean the same here.
@@ -132,6 +148,26 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
                 f"{type(value).__name__}, not a tensor."
             )
     return dict(state)
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it has; torch never compresses.
+
+    Raises:
+        ModelError: it does.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # as torch wrote files before 1.6
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(f"The weights file {path} is a damaged archive ({error}).") from error
+    if unpacked > path.stat().st_size:
+        raise ModelError(
+            f"The weights file {path} unpacks to {unpacked:,} bytes, more than it has: torch wrote "
+            "no such file."
+        )
 
 
 def _some(keys: list[str]) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cpsd.csv_cells import as_text
 from cpsd.data.records import Records
 
 Probabilities = NDArray[np.float64]
@@ -40,13 +41,15 @@ def show_table(
 def as_csv(records: Records, probabilities_NC: Probabilities, threshold: Threshold) -> str:
     """Return CSV: the picture, its labels, then a column of probabilities for each label.
 
-    A file name that is not UTF-8 has Python's surrogate escapes, to be written byte for byte.
+    Names that a spreadsheet would take for a formula have a ``'`` before them. A file name that is
+    not UTF-8 has Python's surrogate escapes, to be written byte for byte.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "labels", *records.labels])
+    writer.writerow(["image", "labels", *map(as_text, records.labels)])
     for path, row in zip(records.paths, probabilities_NC, strict=True):
-        writer.writerow([path, "; ".join(_chosen(records, row, threshold)), *_rounded(row)])
+        names = "; ".join(_chosen(records, row, threshold))
+        writer.writerow([as_text(path), as_text(names), *_rounded(row)])
     return text.getvalue()
 
 

@@ -12,9 +12,17 @@ from cpsd.files import read_json
 
 MANIFEST = "manifest.json"
 ROWS = "rows.npy"
-_KEYS = {
-    *("labels", "strategies", "image", "num_views", "num_images", "pictures", "chunk_size"),
-    *("seed", "rows", "chunks"),
+_KEYS: dict[str, tuple[type, ...]] = {
+    "labels": (list,),
+    "strategies": (list,),
+    "image": (dict,),
+    "num_views": (int, type(None)),
+    "num_images": (int,),
+    "pictures": (str,),
+    "chunk_size": (int,),
+    "seed": (int, type(None)),
+    "rows": (str,),
+    "chunks": (dict,),
 }
 
 
@@ -30,12 +38,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RunError: it is missing or damaged.
     """
     manifest = read_json(folder / MANIFEST)
-    missing = _KEYS - set(manifest) if isinstance(manifest, dict) else _KEYS
-    if missing:
-        raise RunError(
-            f"{folder / MANIFEST} is damaged: it has no '{min(missing)}'. {_remedy(folder)}"
-        )
-    return dict(manifest)
+    known = manifest if isinstance(manifest, dict) else {}
+    for key in sorted(_KEYS):
+        if not isinstance(known.get(key, NotImplemented), _KEYS[key]):
+            what = f"'{key}' holds something else" if key in known else f"it has no '{key}'"
+            raise RunError(f"{folder / MANIFEST} is damaged: {what}. {_remedy(folder)}")
+    names = [*known["labels"], *known["strategies"], *known["chunks"].values()]
+    if known["chunk_size"] < 1 or not all(isinstance(name, str) for name in names):
+        raise RunError(f"{folder / MANIFEST} is damaged: a name or size is none. {_remedy(folder)}")
+    return dict(known)
 
 
 def names_digest(records: Records, rows: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cpsd.array_files import read_npy
 from cpsd.config import ImageConfig
 from cpsd.data.records import Records
 from cpsd.data.views import VIEWS_VERSION
@@ -100,9 +101,9 @@ class SoftLabelStore:
         self._views_version: int = manifest.get("views_version", 1)
         self._pictures: str = manifest["pictures"]
         self._chunk_size: int = manifest["chunk_size"]
-        self._rows: NDArray[np.int64] = np.load(
-            checked(folder, ROWS, manifest["rows"]), allow_pickle=False
-        )
+        self._rows: NDArray[np.int64] = read_npy(checked(folder, ROWS, manifest["rows"]))
+        if self._rows.dtype != np.int64 or self._rows.ndim != 1 or self._rows.min(initial=0) < 0:
+            raise missing_or_damaged(folder, ROWS)
         self._positions = _inverse(self._rows)
         self._digests: dict[str, str] = manifest["chunks"]
         self._names = [
@@ -194,8 +195,12 @@ class SoftLabelStore:
         """Map a chunk (V, n, S, C) into memory, whose bytes are those that were written."""
         name = self._names[chunk]
         path = checked(self.folder, name, self._digests[name])
-        # As a plain array: numpy is slow at indexing its own memmap.
-        self._chunks[chunk] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        logits = read_npy(path, mapped=True)
+        num_rows = min(self._chunk_size, len(self._rows) - chunk * self._chunk_size)
+        wanted = (num_rows, len(self.strategies), len(self.labels))
+        if logits.shape[1:] != wanted or logits.dtype != np.float16:
+            raise missing_or_damaged(self.folder, name)
+        self._chunks[chunk] = logits
         self._unread.discard(chunk)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cpsd.errors import RunError
-from cpsd.files import read_json
+from cpsd.files import plain_damage, read_json
 from cpsd.partition import read_partition
 from cpsd.pipeline import FINDINGS
 from cpsd.report.tables import distance_table, in_order, partition_table, score_table, stage_table
@@ -30,13 +30,15 @@ def show_run(run: Path) -> None:
         path.stem: _object(path, ("predictors", "student_teacher_distance"), BOARD_REMEDY)
         for path in files
     }
-    if boards:
-        console.print(score_table(boards), distance_table(boards))
-    for split in in_order(boards):
-        say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
-        say([f"{split}: {verdict}" for verdict in _verdicts(run, split)])
+    with plain_damage(run / "evaluation", BOARD_REMEDY):
+        if boards:
+            console.print(score_table(boards), distance_table(boards))
+        for split in in_order(boards):
+            say_excluded(split, boards[split]["predictors"]["baseline"]["excluded_labels"])
+            say([f"{split}: {verdict}" for verdict in _verdicts(run, split)])
     manifest = _object(run / "manifest.json", ("stages",), MANIFEST_REMEDY)
-    console.print(stage_table(manifest["stages"], manifest.get("method")))
+    with plain_damage(run / "manifest.json", MANIFEST_REMEDY):
+        console.print(stage_table(manifest["stages"], manifest.get("method")))
     console.print(f"The run lies in {run}", markup=False)
 
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import yaml
-
 from cpsd.errors import RunError
 from cpsd.evaluation.predictions import Predictions, read_predictions
 from cpsd.files import read_json
 from cpsd.report.page.traced import Traced
 from cpsd.report.tables import in_order
+from cpsd.yaml_files import read_yaml
 
 FINDINGS_FOLDER = "findings"
 """Where a run keeps its findings: ``<kind>-<split>.json``."""
@@ -75,8 +74,8 @@ class RunFiles:
         if not path.is_file():
             return Traced(None, self.place(file))
         try:
-            return Traced(yaml.safe_load(path.read_text(encoding="utf-8")), self.place(file))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            return Traced(read_yaml(path), self.place(file))
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read as YAML ({error}).") from error
 
     def csv(self, file: str) -> list[list[str]]:

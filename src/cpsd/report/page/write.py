@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cpsd.errors import RunError
-from cpsd.files import write_text
+from cpsd.files import plain_damage, write_text
 from cpsd.report.page.comparison import (
     comparison_context,
     comparison_labels,
@@ -21,6 +21,7 @@ from cpsd.report.page.run_files import RunFiles
 from cpsd.report.page.training import histories
 
 REPORT_FILE = "report.html"
+_REMEDY = "Start the command that made it again, with --redo where it is finished."
 
 
 def write_report(run: Path) -> Path:
@@ -42,7 +43,9 @@ def write_report(run: Path) -> Path:
             "run first (cpsd run)."
         )
     path = run / REPORT_FILE
-    write_text(path, render("run.html.j2", *_contents(RunFiles(run))))
+    with plain_damage(run, _REMEDY):
+        page = render("run.html.j2", *_contents(RunFiles(run)))
+    write_text(path, page)
     return path
 
 
@@ -96,9 +99,11 @@ def write_comparison_report(folder: Path) -> Path:
         RunError: there is no ``compare.json``, or it is damaged.
     """
     files = RunFiles(folder)
-    data = {"label-data": comparison_labels(files), "graph-data": comparison_partitions(files)}
     path = folder / REPORT_FILE
-    write_text(path, render("comparison.html.j2", comparison_context(files), data))
+    with plain_damage(folder, _REMEDY):
+        data = {"label-data": comparison_labels(files), "graph-data": comparison_partitions(files)}
+        page = render("comparison.html.j2", comparison_context(files), data)
+    write_text(path, page)
     return path
 
 
