@@ -23,8 +23,10 @@ from scipy.special import expit, logit
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-PRIOR_ERRORS = 0.001
-"""Errors of each kind that are counted before any is seen, as a share of the known targets."""
+PRIOR_ERRORS = 0.0003
+"""Errors of each kind that are counted before any is seen, as a share of the known targets.
+
+With more, errors that are all of one kind are listed below likelier-looking ones of the other."""
 HIGHEST_RATE = 0.5
 """From here on targets would say the opposite of what they say."""
 
