@@ -42,6 +42,7 @@ from cpsd.training.members import (
     scaled_pixels,
 )
 from cpsd.training.optimization import optimizer_and_schedule
+from cpsd.training.random_layers import RandomLayers
 from cpsd.training.running_cost import RunningCost
 from cpsd.training.validation_logits import ValidationLogits
 
@@ -111,6 +112,7 @@ class TrainingTask(lightning.LightningModule):
         self.share = share
         self.num_pictures = num_pictures
         self.cost = RunningCost()
+        self._random_layers = RandomLayers(len(self.members))
         self._reset_epoch()
 
     def _reset_epoch(self) -> None:
@@ -143,6 +145,7 @@ class TrainingTask(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Give the epoch's random layers their own seed, so that a resumed run repeats them."""
         self._reset_epoch()
+        self._random_layers.begin_epoch()
         # Other devices have other pictures, on which to drop the same would be no chance.
         device = [self.share.index] if self.share.index else []
         torch.manual_seed(derive_seed(self.seed, "random layers", self.current_epoch, *device))
@@ -230,9 +233,10 @@ class TrainingTask(lightning.LightningModule):
         """Return the losses of one member, on its own labels."""
         columns = self.get_buffer(_columns(index))
         targets_BP = targets_BC[:, columns]
-        told = told_labels(network, targets_BP)
         needed = (len(images), len(columns))
-        logits_BP = checked_logits(network(images, *told), needed, self.members[index].name)
+        with self._random_layers.of(index, images.device):
+            told = told_labels(network, targets_BP)
+            logits_BP = checked_logits(network(images, *told), needed, self.members[index].name)
         soft_labels_BSP = None
         if soft_labels_BSC is not None:
             soft_labels_BSP = still_to_follow(soft_labels_BSC[:, :, columns], logits_BP, told)
