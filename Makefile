@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo test check format types pytest smoke bench bench-smoke fuzz evidence-fast clean
+.PHONY: help install browser demo test check format types pytest test-ray smoke bench bench-smoke fuzz evidence-fast clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
 	@echo "make test     install, then lint, types and tests"
+	@echo "make test-ray install, then runs on Ray clusters that lose workers and nodes (minutes)"
 	@echo "make smoke    install, then every recipe from end to end on tiny data (a minute or two each)"
 	@echo "make bench    install, then measure speed and memory (a quarter of an hour on two cores): benchmarks/results.json"
 	@echo "make bench-smoke  the same on tiny data, for crashes only"
@@ -55,6 +56,10 @@ pytest: $(STAMP)
 	$(BIN)/pytest
 
 test: check types pytest
+
+# Real Ray clusters on this machine that lose workers and nodes, and comparisons on them.
+test-ray: $(STAMP)
+	$(BIN)/pytest tests/cluster -m ray
 
 # Every recipe's smoke form, in a folder that is thrown away.
 smoke: $(STAMP)

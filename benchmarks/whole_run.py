@@ -26,7 +26,7 @@ from cpsd.cost import Cost
 from cpsd.data.records import TRAIN, VALIDATION, Records
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import BASELINE
-from cpsd.execution import execute, needed
+from cpsd.execution import LocalExecutor, RunWork, needed
 from cpsd.fast import fast
 from cpsd.inference_cost import inference_cost
 from cpsd.labels import LabelSpace
@@ -146,7 +146,7 @@ class _Pieces:
         to_do = Pipeline(self.config, records, folder).stages()
         strategies = config.partition.strategies
         wanted = needed(to_do, START, *(f"partitions/{strategy}" for strategy in strategies))
-        execute(
+        work = RunWork(
             to_do,
             RunDirectory(folder),
             wanted=wanted,
@@ -155,6 +155,8 @@ class _Pieces:
             facts={},
             announce=lambda stage, state: None,
         )
+        LocalExecutor().begin(work)
+        LocalExecutor().finish(work)
         self._models = RunModels(self.config, records, folder)
         self._ensembles = {strategy: self._teachers(strategy) for strategy in strategies}
         join_trunks([one for both in self._ensembles.values() for one in both.teachers])

@@ -26,6 +26,7 @@ LAYERS = (
     "config",
     "config_yaml",
     "computing",
+    "stage_files",
     "run",
     "execution",
     "labels",
@@ -62,6 +63,7 @@ LAYERS = (
     "argument_errors",
     "parsers",
     "arguments",
+    "cluster",
     "verbs",
     "cli",
     "__main__",
@@ -122,7 +124,7 @@ def test_imports_point_to_earlier_layers(path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "others"),
     [
-        ("run", {"attempts", "cost", "errors", "files"}),
+        ("run", {"attempts", "cost", "errors", "files", "stage_files"}),
         ("evaluation", {"config", "errors", "files", "labels", "memory", "strategies"}),
         ("losses", {"config", "labels", "losses"}),
         (

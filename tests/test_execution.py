@@ -4,7 +4,7 @@ import pytest
 
 from cpsd.cost import Cost
 from cpsd.errors import RunError
-from cpsd.execution import execute, needed
+from cpsd.execution import LocalExecutor, RunWork, needed
 from cpsd.run import RunDirectory, Stage, StageState
 
 
@@ -26,7 +26,7 @@ def perform(
 ) -> list[tuple[str, StageState]]:
     directory, said = RunDirectory(run), list[tuple[str, StageState]]()
     with directory.locked():
-        execute(
+        work = RunWork(
             stages,
             directory,
             wanted=stages if wanted is None else wanted,
@@ -36,6 +36,8 @@ def perform(
             announce=lambda one, state: said.append((one.name, state)),
             sources=[RunDirectory(source) for source in sources],
         )
+        LocalExecutor().begin(work)
+        LocalExecutor().finish(work)
     return said
 
 

@@ -14,7 +14,7 @@ import pytest
 from cpsd.attempts import ATTEMPTS_FILE
 from cpsd.cost import OLD, Cost
 from cpsd.errors import RunError
-from cpsd.execution import execute
+from cpsd.execution import LocalExecutor, RunWork
 from cpsd.run import RunDirectory, Stage, StageState
 
 HOLD_THE_LOCK = """
@@ -67,7 +67,7 @@ def run_all(
 ) -> list[tuple[str, StageState]]:
     said: list[tuple[str, StageState]] = []
     with directory.locked():
-        execute(
+        work = RunWork(
             stages,
             directory,
             wanted=stages[:until],
@@ -76,6 +76,8 @@ def run_all(
             facts=facts or {},
             announce=lambda stage, state: said.append((stage.name, state)),
         )
+        LocalExecutor().begin(work)
+        LocalExecutor().finish(work)
     return said
 
 

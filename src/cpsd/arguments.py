@@ -68,6 +68,12 @@ def data_config(arguments: Namespace) -> DataConfig:
     return data
 
 
+def config_from_yaml(text: str) -> RunConfig:
+    """Return the configuration that ``as_yaml`` has written."""
+    parser = parser_of(VERBS[0])
+    return run_config(parser.instantiate(parser.parse_string(text)))
+
+
 def _normalized(argv: Sequence[str]) -> list[str]:
     """Return ``argv`` with ``--data.test-split`` as ``--data.test_split`` and recipes as paths."""
     normalized: list[str] = []

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from cpsd.files import read_json, write_json
 from cpsd.peak_memory import forget_peaks, peak_of_gpu, peak_of_process
 
 ATTEMPTS_FILE = "attempts.json"
+PIECES = "attempts"
+"""Folder of an unfinished stage with a folder for each piece of it that was attempted."""
 
 
 @dataclass
@@ -52,6 +54,25 @@ def attempt(folder: Path) -> Iterator[Attempts]:
         # A disk that is full has its own message, from what the block wanted to write.
         with suppress(RunError):
             _write(folder, attempts)
+
+
+def attempt_at_piece(folder: Path, name: str) -> AbstractContextManager[Attempts]:
+    """Measure an attempt at a piece of the stage that works in ``folder``, as ``attempt`` does."""
+    place = folder / PIECES / name
+    place.mkdir(parents=True, exist_ok=True)
+    return attempt(place)
+
+
+def with_pieces(attempts: Attempts, folder: Path) -> Attempts:
+    """Return ``attempts`` at a stage and those at its pieces: their work, not how long it was."""
+    pieces = [_earlier(place) for place in sorted((folder / PIECES).glob("*"))]
+    peaks, gpu_peaks = attempts.peak_memory, attempts.peak_gpu_memory
+    for piece in pieces:
+        peaks = most(peaks, piece.peak_memory)
+        gpu_peaks = most(gpu_peaks, piece.peak_gpu_memory)
+    return Attempts(
+        attempts.seconds + sum(piece.seconds for piece in pieces), peaks, gpu_peaks, attempts.begun
+    )
 
 
 def _earlier(folder: Path) -> Attempts:

@@ -2,9 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cpsd.cost import Cost
 from cpsd.errors import RunError
@@ -22,55 +22,108 @@ def needed(stages: Sequence[Stage], *names: str) -> list[Stage]:
     return [stage for stage in stages if stage.name in wanted]
 
 
-def execute(
-    stages: Sequence[Stage],
-    directory: RunDirectory,
-    *,
-    wanted: Sequence[Stage],
-    redo: bool,
-    config: str,
-    facts: dict[str, Any],
-    announce: Callable[[Stage, StageState], None],
-    sources: Sequence[RunDirectory] = (),
-    group: ProcessGroup = ALONE,
-) -> bool:
-    """Perform the stages in order, skipping those that are done; return whether any was not.
+@dataclass(frozen=True, eq=False)
+class RunWork:
+    """What is to be done in one run directory.
 
     Args:
         stages: all of the run, in an order in which each finds what it needs.
-        directory: held by this process (``RunDirectory.locked``).
+        directory: held by this process (``RunDirectory.locked``) until it is done.
         wanted: those of them to perform.
         redo: do stages again that were finished or begun under other settings.
         config: the resolved configuration as YAML.
         facts: what the manifest says about the run.
         announce: told of each stage before it is performed or skipped.
-        sources: other runs, whose results are taken where fingerprints are the same.
-        group: the processes that train with this one, which leads them; they ``follow``.
-
-    Raises:
-        RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
+        sources: other runs, whose results are taken where fingerprints are the same; may grow.
+        title: tells it from other work that is done meanwhile.
     """
-    # Later stages too: config.yaml must not say what results that stay there were not made with.
-    changed = [stage.name for stage in stages if directory.state(stage) is StageState.CHANGED]
-    if changed and not redo:
-        raise RunError(
-            f"Settings or data have changed for what {directory.path} already holds: "
-            f"{', '.join(changed)}. Say --redo to do these again (their results are replaced), or "
-            "choose another --out."
-        )
-    write_text(directory.path / "config.yaml", config)
-    anything = False
-    for stage in wanted:
-        state = directory.state(stage)
-        anything |= state is not StageState.DONE
-        if state is StageState.NEW and any(directory.take(stage, run) for run in sources):
-            state = StageState.DONE
-        announce(stage, state)
-        if state is not StageState.DONE:
-            directory.perform(_done_together(stage, group) if stage.trains else stage)
-        directory.write_manifest(facts, stages)
-    group.tell(None)
-    return anything
+
+    stages: Sequence[Stage]
+    directory: RunDirectory
+    wanted: Sequence[Stage]
+    redo: bool
+    config: str
+    facts: dict[str, Any]
+    announce: Callable[[Stage, StageState], None]
+    sources: Sequence[RunDirectory] = ()
+    title: str = ""
+
+    def prepare(self) -> None:
+        """Write the configuration, unless something stands there that it would contradict.
+
+        Raises:
+            RunError: settings of finished or begun stages have changed, and ``redo`` is not set.
+        """
+        # Later stages too: config.yaml must not say what results that stay were not made with.
+        changed = [
+            stage.name for stage in self.stages if self.directory.state(stage) is StageState.CHANGED
+        ]
+        if changed and not self.redo:
+            raise RunError(
+                f"Settings or data have changed for what {self.directory.path} already holds: "
+                f"{', '.join(changed)}. Say --redo to do these again (their results are replaced), "
+                "or choose another --out."
+            )
+        write_text(self.directory.path / "config.yaml", self.config)
+
+    def taken(self, stage: Stage, sources: Sequence[RunDirectory]) -> bool:
+        """Return whether the result of ``stage`` was taken from one of ``sources``."""
+        return any(self.directory.take(stage, source) for source in sources)
+
+
+class Executor(Protocol):
+    """Whoever performs stages; results are the files of the run directory, whoever it is."""
+
+    works_ahead: bool
+    """Whether what has begun is performed before somebody waits for it."""
+
+    def begin(self, work: RunWork) -> None:
+        """Let the work begin; ``finish`` waits for it.
+
+        Raises:
+            RunError: settings of finished or begun stages have changed.
+        """
+
+    def finish(self, work: RunWork) -> bool:
+        """Return when all wanted stages are done; whether any was not done before.
+
+        Raises:
+            RunError: settings of finished or begun stages have changed, or files cannot be written.
+            UserError: what a stage raises.
+        """
+
+
+class LocalExecutor:
+    """Performs stage after stage in this process.
+
+    Args:
+        group: the processes that train with this one, which leads them; they ``follow``.
+    """
+
+    works_ahead = False
+
+    def __init__(self, group: ProcessGroup = ALONE) -> None:
+        self._group = group
+
+    def begin(self, work: RunWork) -> None:
+        """Write the configuration; nothing is performed yet."""
+        work.prepare()
+
+    def finish(self, work: RunWork) -> bool:
+        """Perform the wanted stages in their order, skipping those that are done."""
+        anything = False
+        for stage in work.wanted:
+            state = work.directory.state(stage)
+            anything |= state is not StageState.DONE
+            if state is StageState.NEW and work.taken(stage, work.sources):
+                state = StageState.DONE
+            work.announce(stage, state)
+            if state is not StageState.DONE:
+                together = _done_together(stage, self._group) if stage.trains else stage
+                work.directory.perform(together)
+            work.directory.write_manifest(work.facts, work.stages)
+        self._group.tell(None)
+        return anything
 
 
 def follow(stages: Sequence[Stage], directory: RunDirectory, group: ProcessGroup) -> None:

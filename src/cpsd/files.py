@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import platform
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +42,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # The host too: in containers processes of the same number write to one shared folder.
+    owner = f"{platform.node()}.{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{owner}{TEMPORARY_SUFFIX}")
     with plain_file_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,3 +140,19 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         raise RunError(f"{path} is missing.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}).") from error
+
+
+def link(source: Path, destination: Path) -> None:
+    """Make ``destination`` the same file or folder as ``source``, by links or as a copy."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, destination, copy_function=_link_file)
+    else:
+        _link_file(source, destination)
+
+
+def _link_file(source: str | Path, destination: str | Path) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, destination)

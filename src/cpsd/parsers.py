@@ -112,6 +112,10 @@ def _run_parser(purpose: str) -> ArgumentParser:
     cheap = "cheap teachers on the baseline's first stages: about three plain trainings in all"
     parser.add_argument("--fast", action="store_true", help=cheap)
     _add_bad_image(parser)
+    where = "where stages are performed: in this process, or on the machines of a Ray cluster"
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=where)
+    cluster = "auto, HOST:PORT or ray://HOST:PORT of a cluster to join; by default this machine"
+    parser.add_argument("--ray-address", type=str | None, default=None, help=cluster)
     _add_debug(parser)
     parser.add_class_arguments(RunConfig, as_group=False)
     return parser

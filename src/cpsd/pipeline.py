@@ -135,6 +135,7 @@ class Pipeline:
             self._training.baseline,
             needs=(LABEL_GRAPH,),
             trains=True,
+            computes=True,
         )
 
     def _plain_training(self, seed: int) -> str:
@@ -151,6 +152,7 @@ class Pipeline:
             partial(self._training.teachers_start, baseline=baseline),
             needs=(baseline.name if made_by == baseline.fingerprint else LABEL_GRAPH,),
             trains=True,
+            computes=made_by != baseline.fingerprint,
         )
 
     def _teachers(self, partition: Stage, starts: Sequence[Stage]) -> Stage:
@@ -167,6 +169,8 @@ class Pipeline:
             partial(self._training.teachers, strategy=strategy),
             needs=(partition.name, *(start.name for start in starts)),
             trains=True,
+            pieces=partial(self._training.teacher_pieces, strategy=strategy),
+            computes=True,
         )
 
     def _soft_labels(self, teachers: Sequence[Stage]) -> Stage:
@@ -180,6 +184,8 @@ class Pipeline:
             ("soft_labels",),
             self._training.soft_labels,
             needs=tuple(stage.name for stage in teachers),
+            pieces=self._training.soft_label_pieces,
+            computes=True,
         )
 
     def _student(self, soft_labels: Stage) -> Stage:
@@ -193,6 +199,7 @@ class Pipeline:
             self._training.student,
             needs=(LABEL_GRAPH, soft_labels.name),
             trains=True,
+            computes=True,
         )
 
     def _predictions(self, trained: Stage) -> Stage:
@@ -203,6 +210,7 @@ class Pipeline:
             (predictions_folder(name),),
             partial(self._scoring.predictions, name=name),
             needs=(trained.name,),
+            computes=True,
         )
 
     def _predictions_together(self, ensembles: Sequence[Stage]) -> Stage:
@@ -258,4 +266,5 @@ class Pipeline:
             (EXPLANATIONS,),
             self._scoring.explanations,
             needs=tuple(stage.name for stage in predictions),
+            computes=True,
         )

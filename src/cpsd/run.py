@@ -17,9 +17,8 @@ A stage works in its partial folder; its outputs are moved to their places when 
 its completion mark is written last. So what stands at its place is whole.
 """
 
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,13 +28,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cpsd.attempts import attempt
+from cpsd.attempts import attempt, attempt_at_piece, with_pieces
 from cpsd.cost import Cost, accounts, most
 from cpsd.errors import RunError
-from cpsd.files import plain_file_errors, read_json, write_json, write_text
+from cpsd.files import link, plain_file_errors, read_json, write_json, write_text
+from cpsd.stage_files import cost_in, damaged, read_object
 
 MARKS = ".stages"
 PARTIAL = ".partial"
+FINISHED = "finished.json"
+"""In an unfinished stage: what it cost, once its work is done."""
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
 
@@ -50,6 +52,15 @@ class StageState(Enum):
     """Finished or begun under other settings."""
 
 
+Pieces = Mapping[str, Callable[[], object]]
+"""Parts of a stage's work that do not need each other, by name."""
+
+
+def undivided(folder: Path) -> Pieces:
+    """Return the pieces of a stage that has none."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a run.
@@ -61,6 +72,9 @@ class Stage:
         work: does it, writing into the folder it is given, and says what it cost.
         needs: names of the stages whose outputs it reads.
         trains: the processes that train together do its work together.
+        pieces: what may be done apart, anywhere and at once, before ``work`` puts it together; what
+            is there already is not among them.
+        computes: whether pictures go through networks in it, and a GPU is of use.
     """
 
     name: str
@@ -69,6 +83,8 @@ class Stage:
     work: Callable[[Path], Cost]
     needs: tuple[str, ...] = ()
     trains: bool = False
+    pieces: Callable[[Path], Pieces] = undivided
+    computes: bool = False
 
 
 class RunDirectory:
@@ -149,7 +165,32 @@ class RunDirectory:
         with plain_file_errors(self.path):
             return self._perform(stage)
 
-    def _perform(self, stage: Stage) -> Cost:
+    def pieces(self, stage: Stage) -> Pieces:
+        """Begin ``stage`` and return the pieces of it that are not done; fewer than two are none.
+
+        Raises:
+            RunError: as ``perform``.
+        """
+        with plain_file_errors(self.path):
+            folder = self._begun(stage)
+            pieces = {} if (folder / FINISHED).exists() else stage.pieces(folder)
+            return pieces if len(pieces) > 1 else {}
+
+    def perform_piece(self, stage: Stage, name: str) -> None:
+        """Do a piece of a stage that was begun, unless it is done.
+
+        Raises:
+            RunError: as ``perform``.
+        """
+        with plain_file_errors(self.path):
+            folder = self._partial(stage.name)
+            piece = stage.pieces(folder).get(name)
+            if piece is not None:
+                with attempt_at_piece(folder, name):
+                    piece()
+
+    def _begun(self, stage: Stage) -> Path:
+        """Return the folder that ``stage`` works in; what is of other settings is removed."""
         folder = self._partial(stage.name)
         state = self.state(stage)
         if state in (StageState.CHANGED, StageState.NEW):
@@ -160,6 +201,10 @@ class RunDirectory:
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "fingerprint", stage.fingerprint)
+        return folder
+
+    def _perform(self, stage: Stage) -> Cost:
+        folder = self._begun(stage)
         cost = self._work(stage, folder)
         self._mark(stage.name).unlink(missing_ok=True)
         for output in stage.outputs:
@@ -247,21 +292,22 @@ class RunDirectory:
         path = self._mark(name)
         if not path.exists():
             return None
-        mark = _read_object(path, name)
+        mark = read_object(path, name)
         if not isinstance(mark.get("fingerprint"), str):
-            raise _damaged(path, "it has no fingerprint", name)
-        return {**mark, "cost": _cost(mark.get("cost"), path, name).to_json()}
+            raise damaged(path, "it has no fingerprint", name)
+        return {**mark, "cost": cost_in(mark.get("cost"), path, name).to_json()}
 
     def _partial(self, name: str) -> Path:
         return self.path / PARTIAL / name.replace("/", ".")
 
     def _work(self, stage: Stage, folder: Path) -> Cost:
         """Do the work of ``stage``, unless only its outputs are not in place yet."""
-        finished = folder / "finished.json"
+        finished = folder / FINISHED
         if finished.exists():
-            return _cost(_read_object(finished, stage.name), finished, stage.name)
+            return cost_in(read_object(finished, stage.name), finished, stage.name)
         with attempt(folder) as attempts:
             cost = stage.work(folder)
+        attempts = with_pieces(attempts, folder)
         cost = replace(
             cost,
             seconds=max(cost.seconds, attempts.seconds),
@@ -279,22 +325,6 @@ class RunDirectory:
         source.replace(destination)
 
 
-def link(source: Path, destination: Path) -> None:
-    """Make ``destination`` the same file or folder as ``source``, by links or as a copy."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, destination, copy_function=_link_file)
-    else:
-        _link_file(source, destination)
-
-
-def _link_file(source: str | Path, destination: str | Path) -> None:
-    try:
-        os.link(source, destination)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, destination)
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Say in a sentence what in the run directory ``path`` cannot be read."""
@@ -305,29 +335,3 @@ def _readable(path: Path) -> Iterator[None]:
             f"Cannot read {error.filename or path}: {error.strerror}. Mend this, or choose another "
             "folder for the run with --out."
         ) from error
-
-
-def _read_object(path: Path, stage: str) -> dict[str, Any]:
-    """Return the JSON object that says how far ``stage`` is."""
-    try:
-        content = read_json(path)
-    except RunError as error:
-        raise RunError(f"{error} {_remedy(stage)}") from error
-    if not isinstance(content, dict):
-        raise _damaged(path, "it is no JSON object", stage)
-    return content
-
-
-def _cost(value: object, path: Path, stage: str) -> Cost:
-    try:
-        return Cost.from_json(value)
-    except ValueError as error:
-        raise _damaged(path, str(error), stage) from error
-
-
-def _damaged(path: Path, what: str, stage: str) -> RunError:
-    return RunError(f"{path} is damaged: {what}. {_remedy(stage)}")
-
-
-def _remedy(stage: str) -> str:
-    return f"Remove this file to have the stage '{stage}' done again."

@@ -61,19 +61,22 @@ class RunModels:
         seed = derive_seed(seed, "initial weights", *keys)
         return lambda labels: make_seeded(self._make_model, labels, seed=seed)
 
-    def untrained_teachers(self, strategy: str) -> list[nn.Module]:
-        """Return the teachers of ``strategy`` before training, in the order of the parts."""
+    def untrained_teachers(
+        self, strategy: str, indices: Sequence[int] | None = None
+    ) -> list[nn.Module]:
+        """Return teachers of ``strategy`` before training, by default those of all its parts."""
         config, partition = teacher_config(self.config), self.partition(strategy)
+        indices = range(partition.num_parts) if indices is None else indices
         teachers = [
             self.new_model(config.seed, strategy, index)(partition.part_labels(index))
-            for index in range(partition.num_parts)
+            for index in indices
         ]
         if not config.teachers.need_baseline:
             return teachers
         baseline = self.predictor(TEACHERS_START)
         if config.teachers.start == BASELINE:
-            for teacher, part in zip(teachers, partition.parts, strict=True):
-                take_weights(teacher, baseline, part, len(self.labels))
+            for teacher, index in zip(teachers, indices, strict=True):
+                take_weights(teacher, baseline, partition.parts[index], len(self.labels))
         if config.teachers.shared_stages > 0:
             trunk = Trunk(baseline, config.teachers.shared_stages)
             for teacher in teachers:

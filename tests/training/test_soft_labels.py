@@ -17,7 +17,7 @@ from cpsd.errors import DataError, ModelError, RunError
 from cpsd.labels import LabelSpace
 from cpsd.machine_config import MachineConfig
 from cpsd.method import distill
-from cpsd.training.soft_label_writing import Progress, write_soft_labels
+from cpsd.training.soft_label_writing import Progress, unwritten_chunks, write_soft_labels
 from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore
 
 CONFIG = tiny.settings()
@@ -33,6 +33,7 @@ def write(
     workers: int = 0,
     seed: int = CONFIG.seed,
     precision: str = "32",
+    chunk: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> int:
     return write_soft_labels(
@@ -47,6 +48,7 @@ def write(
         device=torch.device("cpu"),
         precision=precision,
         chunk_size=7,
+        chunk=chunk,
         progress=progress,
     )
 
@@ -169,6 +171,39 @@ def test_chunks_of_other_settings_are_made_anew(records: Records, store: Path) -
     before = (store / "00000.npy").read_bytes()
     assert write(store, records, seed=4) == tiny.NUM_TRAIN * NUM_VIEWS * 2
     assert (store / "00000.npy").read_bytes() != before
+
+
+def test_chunks_written_apart_are_the_store_of_one_call(
+    records: Records, tmp_path: Path, store: Path
+) -> None:
+    apart = tmp_path / "apart"
+    counted: list[tuple[int, int]] = []
+    for chunk in (2, 0):
+        write(apart, records, chunk=chunk, progress=lambda *count: counted.append(count))
+    assert counted[-1] == (14, 14)  # 7 pictures in two views
+    assert unwritten_chunks(apart, tiny.NUM_TRAIN, chunk_size=7) == [1, 3]
+    assert write(apart, records, chunk=2) == 0  # it is there
+    with pytest.raises(RunError):
+        SoftLabelStore(apart)  # not whole, and never taken for it
+    assert write(apart, records) == (7 + 3) * NUM_VIEWS * 2
+    assert unwritten_chunks(apart, tiny.NUM_TRAIN, chunk_size=7) == []
+    names = sorted(path.name for path in store.iterdir())
+    assert sorted(path.name for path in apart.iterdir()) == names
+    for name in names:
+        assert (apart / name).read_bytes() == (store / name).read_bytes()
+
+
+def test_a_chunk_written_apart_and_damaged_is_written_again(
+    records: Records, tmp_path: Path, store: Path
+) -> None:
+    apart = tmp_path / "apart"
+    for chunk in range(NUM_CHUNKS):
+        write(apart, records, chunk=chunk)
+    content = bytearray((apart / "00001.npy").read_bytes())
+    content[-3] ^= 1
+    (apart / "00001.npy").write_bytes(content)
+    assert write(apart, records) == 7 * NUM_VIEWS * 2
+    assert (apart / "00001.npy").read_bytes() == (store / "00001.npy").read_bytes()
 
 
 def test_interrupted_writing_keeps_what_was_finished(records: Records, tmp_path: Path) -> None:

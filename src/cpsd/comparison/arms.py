@@ -42,6 +42,7 @@ class Arm:
         predictor: which predictor of its runs is scored, ``baseline`` or ``student``.
         settings: the method's settings to the arm's.
         ensembles: teachers of its runs that are scored too, by predictor.
+        by_budget: whether ``settings`` read the budget, so that the method's run comes first.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Arm:
     predictor: str
     settings: Callable[[RunConfig, Budget], RunConfig]
     ensembles: tuple[str, ...] = ()
+    by_budget: bool = False
 
     def config(self, config: RunConfig, budget: Budget, *, seed: int, teachers: int) -> RunConfig:
         """Return the settings of one run.
@@ -141,12 +143,14 @@ ARMS = (
         STUDENT,
         _whole_teachers,
         (TEACHERS,),
+        by_budget=True,
     ),
     Arm(
         BASELINE_LONG,
         "plain training that is given all that the method consumed",
         BASELINE,
         _long,
+        by_budget=True,
     ),
 )
 """In the order in which a seed's arms are run: the long baseline needs the method's cost."""

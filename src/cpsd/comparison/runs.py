@@ -10,7 +10,7 @@ labels of a teacher set are made once. Whatever is interrupted goes on where it 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from cpsd.cost import Cost
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import ConfigError
 from cpsd.evaluation.scoreboard import BASELINE
-from cpsd.execution import execute, needed
+from cpsd.execution import Executor, LocalExecutor, RunWork, needed
 from cpsd.files import read_json
 from cpsd.method import student_config
 from cpsd.partition import read_partition
@@ -121,6 +121,7 @@ class Comparison:
         facts: what each manifest says about machine and data.
         redo: do stages again that were finished or begun under other settings.
         watching: who is told what happens.
+        executor: who performs the stages; this process by default.
 
     Raises:
         ConfigError: settings under which arms could not be held against each other.
@@ -137,6 +138,7 @@ class Comparison:
         facts: dict[str, Any],
         redo: bool = False,
         watching: Watching | None = None,
+        executor: Executor | None = None,
     ) -> None:
         require_comparable(config)
         self._shared = shared_share(config)
@@ -147,7 +149,9 @@ class Comparison:
         self._facts = facts
         self._redo = redo
         self._watching = watching or Watching()
+        self._executor = executor or LocalExecutor()
         self._done: list[RunDirectory] = []
+        self._begun: dict[tuple[Arm, int], tuple[RunConfig, RunWork]] = {}
 
     def runs(self) -> Iterator[ComparedRun]:
         """Perform run after run, seed by seed, and yield each when it is done.
@@ -161,60 +165,78 @@ class Comparison:
         left = _TimeLeft(self._planned(budget))
         baseline = None
         pieces = [(arm, index) for index in range(self.plan.num_seeds) for arm in self.plan.arms]
-        for number, (arm, index) in enumerate(pieces, start=1):
-            seed = self.config.seed + index
-            self._watching.begins(arm, seed, number, len(pieces), left.seconds())
-            begun = time.monotonic()
-            run = self._perform(arm, seed, index % self.plan.num_teacher_sets, budget)
-            if arm.name == BASELINE and baseline is None:
-                baseline = run.cost
-            if arm.name == CPSD and baseline is not None:
-                parts = _parts(run.path)
-                num_teachers = sum(parts.values())
-                budget = Budget(
-                    num_teachers,
-                    whole_teachers(self.config, num_teachers, len(parts), self._shared),
-                    long_epochs=long_epochs(run.cost, baseline, epochs),
-                )
-                left.planned = self._planned(budget)
-            left.finished(time.monotonic() - begun)
-            yield run
+        with ExitStack() as held:
+            if self._executor.works_ahead:
+                self._begin([piece for piece in pieces if not piece[0].by_budget], budget, held)
+            for number, (arm, index) in enumerate(pieces, start=1):
+                seconds = None if self._executor.works_ahead else left.seconds()
+                self._watching.begins(arm, self.config.seed + index, number, len(pieces), seconds)
+                begun = time.monotonic()
+                if (arm, index) not in self._begun:
+                    self._begin([(arm, index)], budget, held)
+                run = self._finish(arm, index)
+                if arm.name == BASELINE and baseline is None:
+                    baseline = run.cost
+                if arm.name == CPSD and baseline is not None:
+                    parts = _parts(run.path)
+                    num_teachers = sum(parts.values())
+                    budget = Budget(
+                        num_teachers,
+                        whole_teachers(self.config, num_teachers, len(parts), self._shared),
+                        long_epochs=long_epochs(run.cost, baseline, epochs),
+                    )
+                    left.planned = self._planned(budget)
+                    if self._executor.works_ahead:
+                        of_seed = [piece for piece in pieces if piece[1] == index]
+                        self._begin([p for p in of_seed if p[0].by_budget], budget, held)
+                left.finished(time.monotonic() - begun)
+                yield run
 
-    def _perform(self, arm: Arm, seed: int, teacher_set: int, budget: Budget) -> ComparedRun:
-        config = arm.config(self.config, budget, seed=seed, teachers=self.config.seed + teacher_set)
-        directory = RunDirectory(self.folder / "runs" / arm.name / str(seed))
-        pipeline = Pipeline(
-            config,
-            self.records,
-            directory.path,
-            callbacks=self._watching.callbacks,
-            counting=self._watching.counting,
-        )
-        stages = pipeline.stages()
-        scored = (arm.predictor, *arm.ensembles)
-        # The method's own runs say what scores do not, as long as it needs no further baseline.
-        same_baseline = student_config(config).training.epochs == config.training.epochs
-        findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
-        wanted = needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored), *findings)
-        with directory.locked():
-            anew = execute(
+    def _begin(self, pieces: Sequence[tuple[Arm, int]], budget: Budget, held: ExitStack) -> None:
+        """Hold the run directories of arms and seeds, and let their work begin."""
+        for arm, index in pieces:
+            teachers = self.config.seed + index % self.plan.num_teacher_sets
+            seed = self.config.seed + index
+            config = arm.config(self.config, budget, seed=seed, teachers=teachers)
+            directory = RunDirectory(self.folder / "runs" / arm.name / str(seed))
+            stages = Pipeline(
+                config,
+                self.records,
+                directory.path,
+                callbacks=self._watching.callbacks,
+                counting=self._watching.counting,
+            ).stages()
+            scored = (arm.predictor, *arm.ensembles)
+            # The method's own runs say what scores do not, unless it needs a further baseline.
+            same_baseline = student_config(config).training.epochs == config.training.epochs
+            findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
+            work = RunWork(
                 stages,
                 directory,
-                wanted=wanted,
+                wanted=needed(stages, *(f"{PREDICTIONS}/{name}" for name in scored), *findings),
                 redo=self._redo,
                 config=as_yaml(config),
                 facts=self._facts,
                 announce=self._watching.announce,
                 sources=self._done,
+                title=f"{arm.name} {seed}",
             )
+            held.enter_context(directory.locked())
+            self._executor.begin(work)
+            self._begun[arm, index] = (config, work)
+
+    def _finish(self, arm: Arm, index: int) -> ComparedRun:
+        config, work = self._begun[arm, index]
+        anew = self._executor.finish(work)
+        directory = work.directory
         self._done.append(directory)
-        costs = {stage.name: directory.cost(stage) for stage in wanted}
+        costs = {stage.name: directory.cost(stage) for stage in work.wanted}
         parts = _parts(directory.path)
         shared = self._shared if config.teachers.shared_stages else 0.0
         return ComparedRun(
             arm,
-            seed,
-            teacher_set,
+            self.config.seed + index,
+            index % self.plan.num_teacher_sets,
             directory.path,
             consumed(arm, config.distillation.alpha, parts, costs, shared=shared),
             {name: consumed_by_teachers(name, parts, costs) for name in arm.ensembles},

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning
@@ -78,8 +78,7 @@ class TrainingProgress(lightning.Callback):
     ) -> None:
         """Show the last validation."""
         assert isinstance(pl_module, TrainingTask), "this progress shows the training task"
-        rows = [member.history[-1] for member in pl_module.members]
-        text = _validation([max(row[key] for key in SCORES if key in row) for row in rows])
+        text = _last_validation(pl_module)
         if self._progress is not None and self._bar is not None:
             self._progress.update(self._bar, score=text)
             return
@@ -110,6 +109,53 @@ class TrainingProgress(lightning.Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+class TrainingReport(lightning.Callback):
+    """Tells how far a training is, in steps, and what its last validation said.
+
+    Args:
+        put: told steps done, steps in all, and the text.
+    """
+
+    def __init__(self, put: Callable[[int, int, str], None]) -> None:
+        self._put = put
+        self._text = ""
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Tell where a training begins, or goes on."""
+        self._tell(trainer, trainer.current_epoch, 0)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's own signature
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Tell the step."""
+        self._tell(trainer, trainer.current_epoch, batch_idx + 1)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Tell the last validation."""
+        assert isinstance(pl_module, TrainingTask), "this report is of the training task"
+        done, epochs = trainer.current_epoch + 1, trainer.max_epochs
+        self._text = f"epoch {done}/{epochs}, {_last_validation(pl_module)}"
+        self._tell(trainer, done, 0)
+
+    def _tell(self, trainer: lightning.Trainer, epochs: int, steps: int) -> None:
+        batches = int(trainer.num_training_batches)
+        self._put(batches * epochs + steps, batches * (trainer.max_epochs or 1), self._text)
+
+
+def _last_validation(task: TrainingTask) -> str:
+    rows = [member.history[-1] for member in task.members]
+    return _validation([max(row[key] for key in SCORES if key in row) for row in rows])
 
 
 def _validation(scores: Sequence[float]) -> str:

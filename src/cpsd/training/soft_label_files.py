@@ -31,21 +31,31 @@ def chunk_name(start: int, chunk_size: int) -> str:
     return f"{start // chunk_size:05d}.npy"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what the manifest of ``folder`` says.
+def chunk_manifest(chunk: int) -> str:
+    """Return the manifest of a chunk that is written on its own, until there is one of all."""
+    return f"manifest-{chunk:05d}.json"
+
+
+def chunk_manifests(folder: Path) -> list[str]:
+    """Return the manifests of chunks that were written on their own."""
+    return sorted(path.name for path in folder.glob("manifest-*.json"))
+
+
+def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
+    """Return what a manifest in ``folder`` says, by default that of the whole store.
 
     Raises:
         RunError: it is missing or damaged.
     """
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_json(folder / name)
     known = manifest if isinstance(manifest, dict) else {}
     for key in sorted(_KEYS):
         if not isinstance(known.get(key, NotImplemented), _KEYS[key]):
             what = f"'{key}' holds something else" if key in known else f"it has no '{key}'"
-            raise RunError(f"{folder / MANIFEST} is damaged: {what}. {_remedy(folder)}")
-    names = [*known["labels"], *known["strategies"], *known["chunks"].values()]
-    if known["chunk_size"] < 1 or not all(isinstance(name, str) for name in names):
-        raise RunError(f"{folder / MANIFEST} is damaged: a name or size is none. {_remedy(folder)}")
+            raise RunError(f"{folder / name} is damaged: {what}. {_remedy(folder)}")
+    texts = [*known["labels"], *known["strategies"], *known["chunks"].values()]
+    if known["chunk_size"] < 1 or not all(isinstance(text, str) for text in texts):
+        raise RunError(f"{folder / name} is damaged: a name or size is none. {_remedy(folder)}")
     return dict(known)
 
 

@@ -28,6 +28,8 @@ from cpsd.training.members import scaled_pixels
 from cpsd.training.soft_label_files import (
     MANIFEST,
     ROWS,
+    chunk_manifest,
+    chunk_manifests,
     chunk_name,
     names_digest,
     read_manifest,
@@ -55,13 +57,15 @@ def write_soft_labels(
     device: torch.device,
     precision: str = "32",
     chunk_size: int = CHUNK_SIZE,
+    chunk: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> int:
     """Write the ensembles' logits for every view of every picture in ``rows``.
 
     A file for each chunk of pictures, float16 (V, n, S, C); chunks that an interrupted call with
-    the same arguments has finished are kept (a folder belongs to one set of teachers). Returns the
-    number of pictures put through an ensemble.
+    the same arguments has finished are kept (a folder belongs to one set of teachers). Calls for
+    one chunk each may write into the same folder at once; a call for all then finds them. Returns
+    the number of pictures put through an ensemble.
 
     Args:
         folder: where to; made when it is not there.
@@ -75,6 +79,7 @@ def write_soft_labels(
         device: where the ensembles run.
         precision: arithmetic of their forward pass, as ``training.precision``.
         chunk_size: pictures in a file.
+        chunk: write this chunk only, counted from 0; by default all, which makes a store of them.
         progress: told after every batch; a picture counts once for each view.
 
     Raises:
@@ -98,14 +103,15 @@ def write_soft_labels(
         "rows": sha256(folder / ROWS),
     }
     chunks = _finished_chunks(folder, settings)
+    starts = range(0, len(rows), chunk_size)
+    asked = starts if chunk is None else starts[chunk : chunk + 1]
+    # By another name where others may write theirs at once.
+    manifest = folder / (MANIFEST if chunk is None else chunk_manifest(chunk))
+    total = num_views * sum(len(rows[start : start + chunk_size]) for start in asked)
     num_forward = num_done = 0
     with ExitStack() as stack:
-        # From the first picture on: a chunk is the same bytes, whether it is the first or resumed.
-        quick = [
-            stack.enter_context(folded(frozen(ensemble).to(device), from_picture=1))
-            for ensemble in ensembles.values()
-        ]
-        for start in range(0, len(rows), chunk_size):
+        quick: list[nn.Module] = []
+        for start in asked:
             name = chunk_name(start, chunk_size)
             path = folder / name
             chunk_rows = rows[start : start + chunk_size]
@@ -113,6 +119,11 @@ def write_soft_labels(
             if name in chunks and path.exists() and sha256(path) == chunks[name]:
                 num_done += len(keys)
                 continue
+            # From the first picture on: a chunk is the same bytes, the first or resumed.
+            quick = quick or [
+                stack.enter_context(folded(frozen(ensemble).to(device), from_picture=1))
+                for ensemble in ensembles.values()
+            ]
             logits = []
             for batch in inference_loader(
                 records,
@@ -126,14 +137,28 @@ def write_soft_labels(
             ):
                 logits.append(_logits(quick, batch.images.to(device), precision))
                 num_done += len(logits[-1])
-                progress(num_done, num_views * len(rows))
+                progress(num_done, total)
             shape = (num_views, len(chunk_rows), len(ensembles), len(records.labels))
             with written_whole(path) as temporary, temporary.open("wb") as stream:
                 np.save(stream, np.concatenate(logits).reshape(shape))
             num_forward += len(keys) * len(ensembles)
             chunks[name] = sha256(path)
-            write_json(folder / MANIFEST, {**settings, "chunks": chunks})
+            write_json(manifest, {**settings, "chunks": dict(sorted(chunks.items()))})
+    if chunk is None:
+        write_json(manifest, {**settings, "chunks": dict(sorted(chunks.items()))})
+        for part in chunk_manifests(folder):
+            (folder / part).unlink()
     return num_forward
+
+
+def unwritten_chunks(folder: Path, num_images: int, chunk_size: int = CHUNK_SIZE) -> list[int]:
+    """Return the chunks of ``num_images`` pictures that no manifest in ``folder`` names."""
+    named: set[str] = set()
+    for manifest in (MANIFEST, *chunk_manifests(folder)):
+        if (folder / manifest).exists():
+            named.update(read_manifest(folder, manifest)["chunks"])
+    names = [chunk_name(start, chunk_size) for start in range(0, num_images, chunk_size)]
+    return [index for index, name in enumerate(names) if name not in named]
 
 
 def uncounted(title: str) -> AbstractContextManager[Progress]:
@@ -159,8 +184,10 @@ def _logits(ensembles: Sequence[nn.Module], images: Tensor, precision: str) -> N
 
 def _finished_chunks(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     """Return the SHA-256 by name of the chunks that were made with the same settings."""
-    if not (folder / MANIFEST).exists():
-        return {}
-    manifest = read_manifest(folder)
-    chunks: dict[str, str] = manifest.pop("chunks")
-    return chunks if manifest == settings else {}
+    finished: dict[str, str] = {}
+    for name in (MANIFEST, *chunk_manifests(folder)):
+        if (folder / name).exists():
+            manifest = read_manifest(folder, name)
+            chunks: dict[str, str] = manifest.pop("chunks")
+            finished.update(chunks if manifest == settings else {})
+    return finished

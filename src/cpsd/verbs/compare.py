@@ -18,8 +18,9 @@ from cpsd.report.comparison_tables import comparison_table, cost_table
 from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
-from cpsd.run import RunDirectory, Stage, StageState
-from cpsd.verbs.runs import checked_records, default_out, smoke_form
+from cpsd.run import MARKS, RunDirectory, Stage, StageState
+from cpsd.verbs.executors import chosen_executor, require_executor
+from cpsd.verbs.runs import PICTURE_MEMORY, checked_records, default_out, smoke_form
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
 
 COMPARISON_FILE = "compare.json"
@@ -38,6 +39,7 @@ def compare(arguments: Namespace) -> int:
             f"{config.trainer.num_nodes}, but trainings of a comparison are on one device each; "
             "leave them out. A single cpsd run can be spread over several."
         )
+    require_executor(arguments, config)
     seeds, teacher_sets = arguments.seeds, arguments.teacher_seeds
     if teacher_sets is None:
         teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)
@@ -60,16 +62,23 @@ def compare(arguments: Namespace) -> int:
         config.evaluation,
         num_resamples=arguments.resamples,
     )
-    comparison = Comparison(
-        config,
-        records,
-        directory.path,
-        plan,
-        facts=run_facts(config, records, notices),
-        redo=arguments.redo,
-        watching=Watching(_announce, _announce_run, training_progress, partial(counting, stderr)),
-    )
-    with directory.locked():
+    looked_at = directory.path / MARKS / PICTURE_MEMORY
+    with (
+        directory.locked(),
+        chosen_executor(arguments, config, len(records), looked_at) as executor,
+    ):
+        comparison = Comparison(
+            config,
+            records,
+            directory.path,
+            plan,
+            facts=run_facts(config, records, notices),
+            redo=arguments.redo,
+            watching=Watching(
+                _announce, _announce_run, training_progress, partial(counting, stderr)
+            ),
+            executor=executor,
+        )
         anew = False
         for run in comparison.runs():
             results.add(run)

@@ -16,7 +16,7 @@ from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.records import Records
 from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
-from cpsd.execution import execute, follow
+from cpsd.execution import RunWork, follow
 from cpsd.fast import fast
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
@@ -26,6 +26,7 @@ from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
 from cpsd.run import MARKS, RunDirectory
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
+from cpsd.verbs.executors import chosen_executor, require_executor
 from cpsd.verbs.shown_run import show_partitions, show_run
 from cpsd.verbs.terminal import (
     announce,
@@ -48,6 +49,7 @@ PICTURE_MEMORY = "pictures.npz"
 def run(arguments: Namespace, *, last_stage: str = "") -> int:
     """Do the stages of a run up to the last one whose name begins with ``last_stage``."""
     config = command_line.run_config(arguments)
+    require_executor(arguments, config)
     on_cpu = device_of(config).type == "cpu"
     if arguments.dry_run:
         return _run(arguments, config, last_stage, ALONE)
@@ -88,8 +90,12 @@ def _run(arguments: Namespace, config: RunConfig, last_stage: str, group: Proces
     if not group.leads:
         follow(stages, directory, group)
         return 0
-    with directory.locked():
-        execute(
+    looked_at = directory.path / MARKS / PICTURE_MEMORY
+    with (
+        directory.locked(),
+        chosen_executor(arguments, config, len(records), looked_at, group) as executor,
+    ):
+        work = RunWork(
             stages,
             directory,
             wanted=stages[:until],
@@ -97,8 +103,9 @@ def _run(arguments: Namespace, config: RunConfig, last_stage: str, group: Proces
             facts=run_facts(config, records, notices),
             announce=announce,
             config=as_yaml(config),
-            group=group,
         )
+        executor.begin(work)
+        executor.finish(work)
     show = show_partitions if last_stage == PARTITIONS else show_run
     show(directory.path)
     if not last_stage:

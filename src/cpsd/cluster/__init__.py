@@ -1,0 +1,1 @@
+"""Stages of runs as tasks of a Ray cluster (``cpsd[ray]``)."""

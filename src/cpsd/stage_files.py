@@ -1,0 +1,36 @@
+"""Files that say how far a stage is: read, or refused with what would do."""
+
+from pathlib import Path
+from typing import Any
+
+from cpsd.cost import Cost
+from cpsd.errors import RunError
+from cpsd.files import read_json
+
+
+def read_object(path: Path, stage: str) -> dict[str, Any]:
+    """Return the JSON object that says how far ``stage`` is."""
+    try:
+        content = read_json(path)
+    except RunError as error:
+        raise RunError(f"{error} {_remedy(stage)}") from error
+    if not isinstance(content, dict):
+        raise damaged(path, "it is no JSON object", stage)
+    return content
+
+
+def cost_in(value: object, path: Path, stage: str) -> Cost:
+    """Return the cost that stands in the file ``path`` of ``stage``."""
+    try:
+        return Cost.from_json(value)
+    except ValueError as error:
+        raise damaged(path, str(error), stage) from error
+
+
+def damaged(path: Path, what: str, stage: str) -> RunError:
+    """Return what to raise where the file ``path`` of ``stage`` is not what was written."""
+    return RunError(f"{path} is damaged: {what}. {_remedy(stage)}")
+
+
+def _remedy(stage: str) -> str:
+    return f"Remove this file to have the stage '{stage}' done again."

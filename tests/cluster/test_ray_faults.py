@@ -1,0 +1,159 @@
+"""What happens to runs on Ray when something is wrong: held to undisturbed runs, to the bit.
+
+For ``make test-ray``: each takes half a minute or more.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpsd.cli import EXIT_INTERRUPTED, main
+from ray_clusters import assert_same_run, two_nodes
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    with two_nodes() as cluster:
+        yield cluster
+
+
+def on(cluster: Any) -> list[str]:
+    return ["--executor", "ray", "--ray-address", cluster.address]
+
+
+@contextmanager
+def meanwhile(ready: Callable[[], bool], strike: Callable[[], None]) -> Iterator[list[str]]:
+    """Strike once when it is ready, while the block runs; yield a list that then has an entry."""
+    struck: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            if ready():
+                strike()
+                struck.append("struck")
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield struck
+    finally:
+        over.set()
+        watcher.join()
+
+
+def processes(mark: bytes, file: str = "cmdline") -> list[int]:
+    """Return the processes whose command line or environment has ``mark`` in it."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if mark in (folder / file).read_bytes():
+                    found.append(int(folder.name))
+    return found
+
+
+def has_checkpoint(run: Path, stage: str) -> bool:
+    return (run / ".partial" / stage / "last.ckpt").exists()
+
+
+def test_a_killed_worker_costs_no_result(
+    finished: Path,
+    quick: list[str],
+    cluster: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "killed"
+
+    def kill() -> None:
+        for process in processes(b"ray::baseline"):
+            os.kill(process, signal.SIGKILL)
+
+    with meanwhile(lambda: has_checkpoint(out, "baseline"), kill) as struck:
+        assert main(["run", *quick, str(out), *on(cluster)]) == 0
+    assert struck
+    assert_same_run(out, finished)
+    said = capsys.readouterr().out
+    assert "baseline: its worker on" in said
+    assert said.count("baseline: epoch 1/2") == 1  # the second worker went on from the checkpoint
+
+
+def test_a_lost_node_costs_no_result(
+    finished: Path, quick: list[str], cluster: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "lost"
+    (node,) = cluster.worker_nodes
+
+    def lose() -> None:
+        cluster.remove_node(node, allow_graceful=False)
+
+    with meanwhile(lambda: has_checkpoint(out, "baseline"), lose) as struck:
+        assert main(["run", *quick, str(out), *on(cluster)]) == 0
+    assert struck
+    assert_same_run(out, finished)
+
+
+def test_what_the_user_can_mend_is_said_and_not_tried_again(
+    quick: list[str], cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "diverged"
+    diverging = ["--training.learning_rate", "1e30", "--training.clip_norm", "null"]
+    assert main(["run", *quick, str(out), *diverging, *on(cluster)]) == 2
+    told = capsys.readouterr()
+    assert "cpsd: " in told.err
+    assert "loss" in told.err
+    assert "Traceback" not in told.err
+    assert "its worker on" not in told.out
+
+
+def test_data_that_a_machine_does_not_have_are_named(
+    quick: list[str], cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "gone").mkdir()
+    monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "elsewhere")
+    assert main(["partition", *quick, str(tmp_path / "out"), *on(cluster)]) == 2
+    assert "must lie at the same paths on all machines" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_no_task_and_no_process(
+    finished: Path, quick: list[str], tmp_path: Path
+) -> None:
+    out, mark = tmp_path / "stopped", uuid.uuid4().hex
+    command = [sys.executable, "-m", "cpsd", "run", *quick, str(out), "--executor", "ray"]
+    loading = ["--machine.workers", "1"]  # a process of a worker process
+    process = subprocess.Popen(
+        [*command, *loading],
+        env={**os.environ, "CPSD_TEST_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not has_checkpoint(out, "baseline") and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == EXIT_INTERRUPTED, said
+    assert "Interrupted." in said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 10  # Loaders look every five seconds whether they are orphans.
+    while (left := processes(mark.encode(), "environ")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
+    # No lock is left either: the run goes on here, from where it was.
+    assert main(["run", *quick, str(out)]) == 0
+    assert_same_run(out, finished)

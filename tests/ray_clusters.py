@@ -1,0 +1,49 @@
+"""Clusters on this machine for tests, and runs held to each other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cpsd.cluster.connection import imported_ray
+
+HERE = "127.0.0.1"
+
+
+@contextmanager
+def two_nodes() -> Iterator[Any]:
+    """Yield a cluster of two nodes with a core each, bound to 127.0.0.1."""
+    imported_ray(f"{HERE}:0")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "node_ip_address": HERE, "object_store_memory": 100 * 2**20}
+    cluster: Any = Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+    )
+    cluster.add_node(**node)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a run that does not tell the time, or where the run lies."""
+    timed = {"manifest.json", "report.html", "lock"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in timed
+        and not {"tensorboard", ".stages"} & {*path.relative_to(folder).parts}
+    }
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Hold two finished runs to be the same bytes, and to have left nothing else."""
+    one, two = contents(run), contents(other)
+    assert list(one) == list(two)
+    # Machine settings are told; they change no result.
+    assert [name for name in one if one[name] != two[name] and name != "config.yaml"] == []
+    assert list((run / ".partial").iterdir()) == []
+    assert not list(run.rglob("*.tmp"))
