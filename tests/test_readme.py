@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,11 +34,9 @@ def commands(language: str = "console") -> list[list[str]]:
 @pytest.fixture
 def photos(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the README's commands find what they name."""
-    (tmp_path / "photos").symlink_to(digits.parent)
+    shutil.copytree(digits.parent, tmp_path / "photos")  # a link would lead out of the data root
     (tmp_path / "folder").symlink_to(digits.parent / "images")
-    (tmp_path / "other.csv").write_text(
-        digits.read_text().replace("images/", f"{digits.parent}/images/")
-    )
+    (tmp_path / "other.csv").write_text(digits.read_text().replace("images/", "photos/images/"))
     picture = next((digits.parent / "images").glob("*.jpg"))
     (tmp_path / "photo.jpg").symlink_to(picture)
     monkeypatch.chdir(tmp_path)

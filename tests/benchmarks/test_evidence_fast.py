@@ -20,25 +20,27 @@ def test_the_smoke_form_runs_tells_and_goes_on(
         str(digits), "--out", str(out), "--weights", "none", "--backbone",
         "test_byobnet.r160_in1k", "--test-split", "test", "--pictures", "24", "--size", "16",
         "--parts", "2", "--seeds", "1", "--epochs", "1", "--resamples", "50", "--workers", "0",
-        "--accelerator", "cpu",
+        "--accelerator", "cpu", "--long-epochs", "2",
     ]  # fmt: skip
     evidence.main(command)
     report = json.loads((out / "evidence.json").read_text())
     assert [report["runs_done"], report["runs_planned"], *report["arms"]] == [
-        3, 3, "baseline", "cpsd", "fast",
+        4, 4, "baseline", "fast", "baseline-long", "cpsd",
     ]  # fmt: skip
     scores = {name: arm["by seed"][0] for name, arm in report["arms"].items()}
-    for reference in ("cpsd", "baseline"):
+    for reference in ("cpsd", "baseline", "baseline-long"):
         found = report["differences"][f"fast minus {reference}"]["mAP"]["mean"]
         assert found == pytest.approx(scores["fast"] - scores[reference])
     # Trained on as many pictures as asked for, and the fast form of what was asked for.
     stage = json.loads((out / "runs/baseline/0/.stages/baseline.json").read_text())
     assert stage["cost"]["images_backward"] == 24
+    stage = json.loads((out / "runs/baseline-long/0/.stages/baseline.json").read_text())
+    assert stage["cost"]["images_backward"] == 2 * 24
     assert "shared_stages: 3" in (out / "runs/fast/0/config.yaml").read_text()
     assert "shared_stages: 0" in (out / "runs/cpsd/0/config.yaml").read_text()
     printed = capsys.readouterr().out
     assert "| fast minus cpsd |" in printed
-    assert "fast, seed 0: run 3 of 3" in printed
+    assert "fast, seed 0: run 2 of 4" in printed
     student = out / "runs/fast/0/student/model.safetensors"
     finished = student.stat().st_mtime_ns
     evidence.main(command)
