@@ -85,7 +85,7 @@ def _load_or_train(config, memory: Path, *, train: bool) -> dict[str, object]:  
 
     import cpsd
     from cpsd.data.bad_pictures import PictureCheck
-    from cpsd.data.loading import keeping_decoder
+    from cpsd.data.picture_dataset import keeping_decoder
 
     check = PictureCheck(keeping_decoder(SIZE, memory_share=0.2), memory=memory)
     records, _ = cpsd.load_records(config, seed=0, check=check)
