@@ -89,7 +89,8 @@ def test_a_killed_worker_costs_no_result(
     assert_same_run(out, finished)
     said = capsys.readouterr().out
     assert "baseline: its worker on" in said
-    assert said.count("baseline: epoch 1/2") == 1  # the second worker went on from the checkpoint
+    assert said.count("baseline: epoch 1/2") <= 1  # the second worker went on from the checkpoint
+    assert "baseline: epoch 2/2" in said
 
 
 def test_a_lost_node_costs_no_result(

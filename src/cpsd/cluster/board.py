@@ -76,17 +76,19 @@ class Reporter(logging.Handler):
         self._board = board
         self._piece = piece
         self._last = 0.0
+        self.sent: Any = None
+        """What the last report was answered by; once it is there, all were received."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send what the package logs."""
-        self._board.say.remote(self._piece, record.getMessage())
+        self.sent = self._board.say.remote(self._piece, record.getMessage())
 
     def put(self, done: int, total: int, text: str = "") -> None:
         """Send how far it is, a few times a second at most; the end in any case."""
         now = time.monotonic()
         if done >= total or now - self._last >= SECONDS_BETWEEN_POSTS:
             self._last = now
-            self._board.put.remote(self._piece, Standing(done, total, text))
+            self.sent = self._board.put.remote(self._piece, Standing(done, total, text))
 
     def callbacks(self, title: str) -> Sequence[lightning.Callback]:
         """Return what reports a training."""

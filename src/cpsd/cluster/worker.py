@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -23,6 +24,7 @@ from cpsd.execution import needed
 from cpsd.pipeline import Pipeline
 from cpsd.run import RunDirectory, Stage, StageState
 
+SECONDS_TO_REPORT = 5.0
 SECONDS_TO_SEE_FILES = 90.0
 """How long a network file system may take to show what another machine has written: NFS keeps
 directories for up to 60 seconds by default (nfs(5), acdirmax)."""
@@ -88,6 +90,8 @@ def perform(piece: Piece, board: Any) -> Refusal | None:  # noqa: ANN401 - Ray's
             _perform(piece, reporter)
     except UserError as error:
         return Refusal(type(error).__name__, str(error))
+    if reporter.sent is not None:  # or the end of the piece would overtake its last report
+        ray.wait([reporter.sent], timeout=SECONDS_TO_REPORT)
     return None
 
 
