@@ -1,4 +1,7 @@
-"""Runs on a real Ray cluster of two nodes on this machine, held to a run without Ray."""
+"""Runs on a real Ray cluster of two nodes on this machine, held to a run without Ray.
+
+For ``make test-ray``: once its tasks were never begun, in the midst of the whole suite.
+"""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +16,8 @@ from cpsd.pipeline import Pipeline
 from cpsd.run import RunDirectory, StageState
 from ray_clusters import assert_same_run, two_nodes
 from tiny import StopError, StopIn
+
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
