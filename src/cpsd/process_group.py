@@ -51,7 +51,7 @@ class ProcessGroup:
         if self.share.of > 1:
             self._first_of(stage)
             if stage is not None:
-                self.gathered(None)  # until all have seen what there is to go on from
+                gathered(None)  # until all have seen what there is to go on from
 
     def told(self, look: Callable[[str], None]) -> str | None:
         """Wait for the first process; return the stage that it calls to, None to go home.
@@ -65,12 +65,8 @@ class ProcessGroup:
         stage: str | None = self._first_of(None)
         if stage is not None:
             look(stage)
-            self.gathered(None)
+            gathered(None)
         return stage
-
-    def gathered(self, value: Any) -> list[Any]:  # noqa: ANN401 - whatever can be pickled
-        """Return the values of all processes, by rank; all of them call this."""
-        return gathered(value)
 
     def _first_of(self, value: str | None) -> str | None:
         import torch

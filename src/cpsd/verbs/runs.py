@@ -20,7 +20,14 @@ from cpsd.execution import RunWork, follow
 from cpsd.fast import fast
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
-from cpsd.process_group import ALONE, ProcessGroup, joined, launch, needs_processes
+from cpsd.process_group import (
+    ALONE,
+    ProcessGroup,
+    gathered,
+    joined,
+    launch,
+    needs_processes,
+)
 from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
@@ -127,10 +134,10 @@ def told_of_devices(config: RunConfig) -> list[str]:
 def _one_after_another(group: ProcessGroup, work: Callable[[], Made]) -> Made:
     """Do ``work`` in the first process, and only then in the others."""
     if not group.leads:
-        group.gathered(None)
+        gathered(None)
         return work()
     result = work()
-    group.gathered(None)
+    gathered(None)
     return result
 
 
