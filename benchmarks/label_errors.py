@@ -38,7 +38,8 @@ from scipy.special import expit
 from cpsd.errors import CpsdError
 from cpsd.evaluation.label_errors import calibrated, label_quality
 from cpsd.evaluation.planted_errors import FlipKind, plant_errors, precision_at_planted
-from cpsd.evaluation.predictions import Predictions, read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.labels import PRESENT, UNKNOWN, Targets
 
 ENSEMBLES = ("teachers.co-occurrence", "teachers.dis-occurrence")

@@ -35,7 +35,8 @@ from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.rows import read_label_list
 from cpsd.errors import UserError
-from cpsd.evaluation.predictions import Predictions, read_predictions, write_predictions
+from cpsd.evaluation.prediction_files import read_predictions, write_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.evaluation.temperatures import Temperatures
 from cpsd.evaluation.thresholds import Thresholds
 from cpsd.files import read_json

@@ -11,7 +11,8 @@ import yaml
 from numpy.typing import NDArray
 
 from cpsd.config import EvaluationConfig
-from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.prediction_files import write_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.evaluation.scoreboard import score
 from cpsd.files import write_json, write_text
 from cpsd.graph import LabelGraph

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from cpsd.cli import main
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from page_sources import read_page
 
 SKIP = ["--on-bad-image", "skip"]

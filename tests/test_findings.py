@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpsd.evaluation.predictions import Predictions, read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.run_predictions import predictions_file
 
 SPLITS = ("test", "test-unseen")

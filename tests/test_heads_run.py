@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cpsd.cli import main
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.graph import LabelGraph
 from cpsd.models.heads.gcn import re_weighted_adjacency
 from cpsd.partition import read_partition

@@ -36,7 +36,7 @@ from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.splits import normalise_split
 from cpsd.errors import DataError, ModelError, PartitionError, RunError, UserError
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.files import read_json, write_json
 from cpsd.graph import LabelGraph
 from cpsd.labels import LabelSpace

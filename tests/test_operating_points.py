@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from cpsd.cli import main
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.run_predictions import predictions_file
 
 

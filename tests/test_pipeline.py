@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score
 
 from cpsd.cli import main
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.run_predictions import predictions_file
 
 STAGES = [

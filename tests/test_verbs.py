@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from cpsd.cli import main
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.partition import read_partition
 from cpsd.run_predictions import predictions_file
 from cpsd.verbs import data

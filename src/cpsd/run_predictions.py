@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cpsd.config import EvaluationConfig
 from cpsd.data.records import VALIDATION
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import open_predictions, read_predictions
 from cpsd.evaluation.threshold_choice import choose_thresholds
 from cpsd.evaluation.thresholds import Criterion, Thresholds
 
@@ -69,7 +69,7 @@ def threshold_of(run: Path, name: str, settings: EvaluationConfig) -> float | ND
     """
     if settings.thresholds is None:
         return settings.threshold
-    labels = read_predictions(predictions_file(run, name, VALIDATION)).labels
+    labels = open_predictions(predictions_file(run, name, VALIDATION)).labels
     return chosen_thresholds(run, [name], settings.thresholds)[name].of(labels)
 
 

@@ -12,7 +12,8 @@ from cpsd.computing import computing_threads
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.data.records import VALIDATION, Records
-from cpsd.evaluation.predictions import Predictions, read_predictions, write_predictions
+from cpsd.evaluation.prediction_files import read_predictions, write_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.evaluation.scoreboard import (
     BASELINE,
     STUDENT,

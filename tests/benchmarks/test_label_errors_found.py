@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.prediction_files import write_predictions
+from cpsd.evaluation.predictions import Predictions
 from simulated_scores import label_space
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "label_errors.py"

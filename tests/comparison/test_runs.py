@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from cpsd.cli import main
 from cpsd.comparison.runs import Plan
 from cpsd.errors import ConfigError
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.run_predictions import predictions_file
 
 ARMS = ("baseline", "cpsd", "psd-c", "psd-d", "self-kd", "random", "ensemble-kd", "baseline-long")

@@ -1,23 +1,16 @@
-import errno
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cpsd.errors import ModelError, RunError
+from cpsd.errors import ModelError
 from cpsd.evaluation.predictions import (
     Predictions,
     collect,
     predict_logits,
-    read_predictions,
     student_teacher_distance,
-    write_predictions,
 )
 from cpsd.labels import LabelSpace
 
@@ -50,17 +43,6 @@ def pictures(num_images: int) -> Tensor:
 
 def batches(images: Tensor, *rows: list[int]) -> list[Batch]:
     return [Batch(images[r], torch.tensor(r)) for r in rows]
-
-
-def predictions(images: tuple[str, ...] = ("a.jpg", "dir/b c.png", "ü.jpg")) -> Predictions:
-    rng = np.random.default_rng(1)
-    return Predictions(
-        images=images,
-        logits=rng.standard_normal((3, 2)).astype(np.float32),
-        targets=np.array([[1, 0], [-1, 1], [0, -1]], np.int8),
-        labels=LabelSpace(("cat", "hot dog: red")),
-        predictor="teachers/co-occurrence",
-    )
 
 
 class TestPredictLogits:
@@ -135,76 +117,6 @@ class TestCollect:
     def test_rows_without_logits_are_refused(self) -> None:
         with pytest.raises(ValueError, match="2 rows came with 1 predictions"):
             collect([(np.array([0, 1]), np.zeros((1, 3), np.float32))], 2)
-
-
-class TestParquet:
-    @pytest.mark.parametrize(
-        "images",
-        [
-            ("a.jpg", "dir/b c.png", "ü.jpg"),
-            ("a.jpg", "caf\udce9.jpg", "ü.jpg"),  # a file name that is not UTF-8
-        ],
-    )
-    def test_reads_what_it_wrote(self, tmp_path: Path, images: tuple[str, ...]) -> None:
-        written = predictions(images)
-        folder = tmp_path / "k=5"  # a folder name that Parquet readers may take for a column
-        folder.mkdir()
-        write_predictions(folder / "test.parquet", written)
-        read = read_predictions(folder / "test.parquet")
-        np.testing.assert_array_equal(read.logits, written.logits)
-        np.testing.assert_array_equal(read.targets, written.targets)
-        assert (str(read.logits.dtype), str(read.targets.dtype)) == ("float32", "int8")
-        assert (read.images, read.labels, read.predictor) == (
-            written.images,
-            written.labels,
-            written.predictor,
-        )
-        assert [file.name for file in folder.iterdir()] == ["test.parquet"]
-
-    def test_columns_are_named_after_their_labels(self, tmp_path: Path) -> None:
-        write_predictions(tmp_path / "test.parquet", predictions())
-        schema = pq.read_schema(tmp_path / "test.parquet")
-        assert {field.name: field.type for field in schema} == {
-            "image": pa.string(),
-            "logit:cat": pa.float32(),
-            "target:cat": pa.int8(),
-            "logit:hot dog: red": pa.float32(),
-            "target:hot dog: red": pa.int8(),
-        }
-
-    def test_a_failed_write_leaves_the_old_file_and_no_other(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = tmp_path / "test.parquet"
-        write_predictions(path, predictions())
-        before = path.read_bytes()
-
-        def full_disk(table: Any, where: Any) -> None:
-            Path(where).write_bytes(b"PAR1")
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(pq, "write_table", full_disk)
-        with pytest.raises(RunError, match="disk is full"):
-            write_predictions(path, predictions())
-        assert path.read_bytes() == before
-        assert list(tmp_path.iterdir()) == [path]
-
-    def test_a_missing_file_is_said(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match=r"test\.parquet does not exist"):
-            read_predictions(tmp_path / "test.parquet")
-
-    @pytest.mark.parametrize("kept", [0, 3, 100, -8])
-    def test_a_truncated_file_is_said(self, tmp_path: Path, kept: int) -> None:
-        path = tmp_path / "test.parquet"
-        write_predictions(path, predictions())
-        path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(RunError, match=r"test\.parquet is damaged"):
-            read_predictions(path)
-
-    def test_another_table_is_refused(self, tmp_path: Path) -> None:
-        pq.write_table(pa.table({"image": ["a"]}), tmp_path / "other.parquet")
-        with pytest.raises(RunError, match="not one of predictions"):
-            read_predictions(tmp_path / "other.parquet")
 
 
 def test_predictions_of_other_shapes_are_refused() -> None:

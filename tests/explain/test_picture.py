@@ -11,7 +11,7 @@ from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import Records
 from cpsd.errors import ConfigError, DataError, RunError, UserError
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.evaluation.thresholds import Criterion, LabelThreshold, Thresholds
 from cpsd.explain.maps import record_maps
 from cpsd.explain.overlay import fitted, overlay

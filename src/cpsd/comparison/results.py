@@ -18,7 +18,7 @@ from cpsd.config import EvaluationConfig
 from cpsd.cost import Cost, passes, plain_trainings
 from cpsd.evaluation.intervals import METHOD, ArmScores, Interval, difference, interval
 from cpsd.evaluation.metrics import METRICS, Metrics, evaluate
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.evaluation.resampling import draw_image_weights, resampled_metrics
 from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict

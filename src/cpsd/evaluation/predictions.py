@@ -1,33 +1,21 @@
-"""Predictions: made by any predictor, put back in the data's order, kept as Parquet.
+"""Predictions: made by any predictor, and put back in the data's order."""
 
-A file has the column ``image``, then for each label one float32 column ``logit:<label>`` and one
-int8 column ``target:<label>``; its metadata names the labels and the predictor.
-"""
-
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpsd.errors import ModelError, RunError
-from cpsd.files import written_whole
+from cpsd.errors import ModelError
 from cpsd.labels import LabelSpace, Targets
 from cpsd.memory import plain_inference_memory
 
 Rows = NDArray[np.intp]
 Logits = NDArray[np.float32]
-_METADATA_KEY = b"cpsd.predictions"
-_MOST_VALUES_A_BYTE = 50
-"""Logits hardly compress: a file with more values than this for its size is made to fill memory."""
 
 
 class ImageBatch(Protocol):
@@ -150,69 +138,6 @@ def collect(parts: Iterable[tuple[Rows, Logits]], rows: int | Rows) -> Logits:
     return collected
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``predictions`` to ``path`` as Parquet; the file appears whole or not at all.
-
-    An existing file is replaced. Picture paths that are not valid UTF-8 are kept byte for byte.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written to.
-    """
-    columns = {"image": _image_column(predictions.images)}
-    for c, name in enumerate(predictions.labels):
-        columns[f"logit:{name}"] = pa.array(predictions.logits[:, c], pa.float32())
-        columns[f"target:{name}"] = pa.array(predictions.targets[:, c], pa.int8())
-    about = {"labels": list(predictions.labels), "predictor": predictions.predictor}
-    table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(about)})
-    with written_whole(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def read_predictions(path: Path) -> Predictions:
-    """Read what ``write_predictions`` wrote.
-
-    Raises:
-        RunError: no such file, or not a file of predictions.
-    """
-    try:
-        return _read_predictions(path)
-    except FileNotFoundError as error:
-        raise RunError(f"{path} does not exist; evaluate the run to write it.") from error
-    except RunError:
-        raise
-    # Damaged bytes make the reader fail in ways that have no common root.
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunError(
-            f"{path} is damaged or no Parquet file ({reason[:200]}); delete it and "
-            "evaluate the run again."
-        ) from error
-
-
-def _read_predictions(path: Path) -> Predictions:
-    # Not read_table: it would read a folder named "k=5" in the path as one more column.
-    with pq.ParquetFile(path) as file:
-        about = file.metadata
-        if about.num_rows * about.num_columns > _MOST_VALUES_A_BYTE * path.stat().st_size:
-            raise RunError(f"{path} says that it holds more than a file of its size can.")
-        table = file.read()
-    metadata = table.schema.metadata or {}
-    if _METADATA_KEY not in metadata:
-        raise RunError(f"{path} is a Parquet file, but not one of predictions.")
-    about = json.loads(metadata[_METADATA_KEY])
-    labels = LabelSpace(tuple(about["labels"]))
-    logits = np.empty((table.num_rows, len(labels)), np.float32)
-    targets = np.empty((table.num_rows, len(labels)), np.int8)
-    for c, name in enumerate(labels):
-        logits[:, c] = table[f"logit:{name}"].to_numpy()
-        targets[:, c] = table[f"target:{name}"].to_numpy()
-    images = tuple(
-        image.decode(errors="surrogateescape") if isinstance(image, bytes) else image
-        for image in table["image"].to_pylist()
-    )
-    return Predictions(images, logits, targets, labels, about["predictor"])
-
-
 def student_teacher_distance(student_NC: Logits, teacher_NC: Logits) -> StudentTeacherDistance:
     """Return how far the student's logits are from its teachers', which shows distillation at work.
 
@@ -262,10 +187,3 @@ def _predict_batch(
             f"it must return logits of shape ({len(images_BCHW)}, labels)."
         )
     return batch.rows.cpu().numpy().astype(np.intp), logits_BC.float().cpu().numpy()
-
-
-def _image_column(images: tuple[str, ...]) -> pa.Array:
-    try:
-        return pa.array(images, pa.string())
-    except UnicodeEncodeError:
-        return pa.array([i.encode(errors="surrogateescape") for i in images], pa.binary())

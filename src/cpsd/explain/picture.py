@@ -16,7 +16,7 @@ from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
 from cpsd.data.records import VALIDATION, Records
 from cpsd.errors import ConfigError, DataError, RunError
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.explain.maps import METHOD_NAMES, Method, explanation_method, record_maps
 from cpsd.explain.panel import PanelColumn, PanelRow, draw_panel

@@ -18,7 +18,8 @@ from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.sources import read_records, with_pack
 from cpsd.data.splits import name_splits
 from cpsd.errors import EXIT_USER_ERROR, ConfigError, DataError, RunError
-from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.prediction_files import write_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.evaluation.scoreboard import score
 from cpsd.files import write_json
 from cpsd.importing import PublishedPart, import_checkpoint

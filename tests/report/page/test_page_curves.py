@@ -1,6 +1,7 @@
 """Curves of labels: exact where they are kept, and small."""
 
 import base64
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
 
-from cpsd.evaluation.predictions import Predictions, write_predictions
+from cpsd.evaluation.prediction_files import open_predictions, write_predictions
+from cpsd.evaluation.predictions import Predictions
 from cpsd.labels import LabelSpace
 from cpsd.report.page import curves
-from cpsd.report.page.curves import RECALL_POINTS, THRESHOLDS, curve_set, encode, gather_curves
+from cpsd.report.page.curves import (
+    RECALL_POINTS,
+    THRESHOLDS,
+    CurveSet,
+    curve_set,
+    encode,
+    gather_curves,
+)
 from cpsd.report.page.run_files import RunFiles
 from page_run import make_run
 
@@ -39,15 +48,22 @@ def predictions(num_images: int, seed: int = 0) -> Predictions:
     return Predictions(images, logits, targets, LabelSpace(("a", "b", "none")), "student")
 
 
+def kept_curves(found: Predictions, folder: Path) -> CurveSet:
+    """Return the curves of predictions that lie in a file."""
+    path = folder / f"{len(found.images)}.parquet"
+    write_predictions(path, found)
+    return curve_set(open_predictions(path), "test")
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=90))
 def test_counts_survive_being_encoded(steps: list[tuple[int, int]]) -> None:
     predicted, hits = np.cumsum(np.array(steps, dtype=np.int64), axis=0).T
     assert decode(encode(predicted, hits)) == (predicted.tolist(), hits.tolist())
 
 
-def test_scores_at_thresholds_are_those_of_scikit_learn() -> None:
+def test_scores_at_thresholds_are_those_of_scikit_learn(tmp_path: Path) -> None:
     found = predictions(400)
-    kept = curve_set(found, "test")
+    kept = kept_curves(found, tmp_path)
     for c in range(2):
         known = found.targets[:, c] >= 0
         targets = found.targets[known, c]
@@ -66,9 +82,9 @@ def test_scores_at_thresholds_are_those_of_scikit_learn() -> None:
             assert 2 * right / (count + kept.positives[c]) == pytest.approx(f1)
 
 
-def test_points_over_recall_lie_on_the_curve_of_scikit_learn() -> None:
+def test_points_over_recall_lie_on_the_curve_of_scikit_learn(tmp_path: Path) -> None:
     found = predictions(900, seed=1)
-    kept = curve_set(found, "test")
+    kept = kept_curves(found, tmp_path)
     known = found.targets[:, 0] >= 0
     precision, recall, _ = precision_recall_curve(found.targets[known, 0], found.logits[known, 0])
     exact = {(round(p, 9), round(r, 9)) for p, r in zip(precision, recall, strict=True)}
@@ -80,17 +96,16 @@ def test_points_over_recall_lie_on_the_curve_of_scikit_learn() -> None:
         assert point in exact
 
 
-def test_a_label_without_positives_has_no_points_over_recall() -> None:
-    kept = curve_set(predictions(50), "test")
+def test_a_label_without_positives_has_no_points_over_recall(tmp_path: Path) -> None:
+    kept = kept_curves(predictions(50), tmp_path)
     assert kept.positives[2] == 0
     assert decode(kept.at_recalls[2]) == ([], [])
     assert decode(kept.at_thresholds[2])[1] == [0] * len(THRESHOLDS)
 
 
-def test_the_size_hardly_depends_on_the_number_of_pictures() -> None:
-    assert (
-        curve_set(predictions(20_000), "test").size < 2 * curve_set(predictions(500), "test").size
-    )
+def test_the_size_hardly_depends_on_the_number_of_pictures(tmp_path: Path) -> None:
+    many, few = (kept_curves(predictions(size), tmp_path).size for size in (20_000, 500))
+    assert many < 2 * few
 
 
 def test_predictors_shown_last_give_way_where_room_is_short(

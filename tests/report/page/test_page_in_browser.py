@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cpsd.evaluation.predictions import read_predictions
+from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.report.page import write_comparison_report, write_report
 from page_comparison import comparison
 from page_run import HOSTILE, make_run

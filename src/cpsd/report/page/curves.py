@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cpsd.evaluation.predictions import Predictions
+from cpsd.evaluation.prediction_files import PredictionFile
 from cpsd.labels import PRESENT, UNKNOWN
 from cpsd.report.page.run_files import RunFiles, in_predictor_order
 from cpsd.report.page.traced import Traced
@@ -81,7 +81,6 @@ def gather_curves(files: RunFiles, boards: dict[str, Traced]) -> Curves:
     for name in order:
         found = []
         for split in boards:
-            # One file at a time: on large data each takes hundreds of megabytes of memory.
             predictions = files.predictions(name, split) if name in names[split] else None
             if predictions is not None:
                 found.append(curve_set(predictions, split))
@@ -94,19 +93,21 @@ def gather_curves(files: RunFiles, boards: dict[str, Traced]) -> Curves:
     return Curves(sets, left_out)
 
 
-def curve_set(predictions: Predictions, split: str) -> CurveSet:
-    """Return the curves of all labels of one file of predictions."""
+def curve_set(predictions: PredictionFile, split: str) -> CurveSet:
+    """Return the curves of all labels of one file of predictions.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     images, positives, at_thresholds, at_recalls = [], [], [], []
     cuts = np.array([math.log(p / (1 - p)) for p in THRESHOLDS], dtype=np.float32)
-    for c in range(len(predictions.labels)):
-        targets_N = predictions.targets[:, c]
-        known_N = targets_N != UNKNOWN
-        scores_N = np.sort(predictions.logits[known_N, c])
-        hits_P = np.sort(predictions.logits[targets_N == PRESENT, c])
-        images.append(len(scores_N))
+    for logits_N, targets_N in predictions.by_label():
+        scores_K = np.sort(logits_N[targets_N != UNKNOWN])
+        hits_P = np.sort(logits_N[targets_N == PRESENT])
+        images.append(len(scores_K))
         positives.append(len(hits_P))
-        at_thresholds.append(encode(*counts_at(cuts, scores_N, hits_P)))
-        at_recalls.append(encode(*counts_at(recall_cuts(hits_P), scores_N, hits_P)))
+        at_thresholds.append(encode(*counts_at(cuts, scores_K, hits_P)))
+        at_recalls.append(encode(*counts_at(recall_cuts(hits_P), scores_K, hits_P)))
     return CurveSet(
         split=split,
         predictor=predictions.predictor,

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cpsd.errors import RunError
-from cpsd.evaluation.predictions import Predictions, read_predictions
+from cpsd.evaluation.prediction_files import PredictionFile, open_predictions
 from cpsd.files import read_json
 from cpsd.report.page.traced import Traced
 from cpsd.report.tables import in_order
@@ -103,14 +103,14 @@ class RunFiles:
         """Return where the predictions of ``predictor`` on ``split`` lie."""
         return f"predictions/{predictor.replace('/', '.')}/{split}.parquet"
 
-    def predictions(self, predictor: str, split: str) -> Predictions | None:
-        """Return predictions, None where there are none.
+    def predictions(self, predictor: str, split: str) -> PredictionFile | None:
+        """Return predictions, to be read label by label; None where there are none.
 
         Raises:
             RunError: the file is damaged.
         """
         path = self.path(self.predictions_file(predictor, split))
-        return read_predictions(path) if path.is_file() else None
+        return open_predictions(path) if path.is_file() else None
 
     def _glob(self, pattern: str) -> list[Path]:
         return [path for path in self.path("").glob(pattern) if path.is_file()]
