@@ -17,6 +17,7 @@ LAYERS = (
     "attempts",
     "seeds",
     "memory",
+    "freed_memory",
     "flops",
     "strategies",
     "machine_config",

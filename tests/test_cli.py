@@ -158,18 +158,6 @@ def test_a_run_that_was_interrupted_twice_goes_on(
         assert (run / name).read_bytes() == (finished / name).read_bytes(), name
 
 
-def test_torch_is_asked_for_huge_pages_unless_the_user_says_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ["data", "check", str(tmp_path / "none.csv")]
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    main(command)
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
-    main(command)
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
-
-
 def test_the_callers_handler_of_interrupts_is_left_alone(tmp_path: Path) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook

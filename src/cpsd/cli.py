@@ -26,9 +26,6 @@ EXIT_INTERRUPTED = 130
 
 INTERRUPTED = "Interrupted. Start the same command again; a run goes on where it stopped.\n"
 PREEMPTED = "Asked to end. Start the same command again; a run goes on where it stopped.\n"
-_HUGE_PAGES = ("THP_MEM_ALLOC_ENABLE", "1")
-"""Has torch take memory in huge pages where Linux gives them: on a CPU a batch becomes floats in a
-sixth of the time, and a training step takes a tenth less. Changes no result."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -55,7 +52,6 @@ def _main(argv: Sequence[str]) -> int:
     try:
         verb, arguments = parse(argv)
         arguments.argv = argv  # for a verb that starts further processes of itself
-        os.environ.setdefault(*_HUGE_PAGES)  # before torch takes any memory
         code = VERBS[verb](arguments)
         sys.stdout.flush()
         return code

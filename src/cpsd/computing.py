@@ -1,4 +1,4 @@
-"""What computes on this machine, and on how many threads."""
+"""What computes on this machine, on how many threads, in which memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,17 @@ import torch
 
 from cpsd.config import RunConfig
 from cpsd.errors import ConfigError
+from cpsd.freed_memory import freed_memory_kept
 
 
 @contextmanager
-def computing_threads(config: RunConfig) -> Iterator[None]:
-    """Compute on ``config.machine.threads`` threads for a while."""
+def computing(config: RunConfig) -> Iterator[None]:
+    """Compute on ``config.machine.threads`` threads for a while, and keep freed memory so long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(config.machine.threads or threads)
     try:
-        yield
+        with freed_memory_kept():
+            yield
     finally:
         torch.set_num_threads(threads)
 

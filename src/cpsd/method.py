@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cpsd import process_group
-from cpsd.computing import computing_threads, device_of
+from cpsd.computing import computing, device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.data.loading import (
@@ -176,7 +176,7 @@ def predict(
     first = next(batches, None)
     if first is None:
         return np.empty((0, len(records.labels)), np.float32)
-    with computing_threads(config), folded(predictor) as quick:
+    with computing(config), folded(predictor) as quick:
         found = predict_logits(quick, chain([first], batches), device=device)
     return collect([found], rows if on_unreadable is None else rows[np.isin(rows, found[0])])
 
@@ -280,7 +280,7 @@ def _fit(
         None if soft_labels is None else config.distillation,
         strategies=() if soft_labels is None else soft_labels.strategies,
     )
-    with computing_threads(config):
+    with computing(config):
         cost = fit_members(
             members,
             training,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpsd import method
-from cpsd.computing import computing_threads
+from cpsd.computing import computing
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.data.records import VALIDATION, Records
@@ -120,7 +120,7 @@ class ScoringWork:
         }
         place = folder / "explanations"
         place.mkdir()
-        with computing_threads(self.config), counted() as counter:
+        with computing(self.config), counted() as counter:
             write_explanations(place, place, predictors, self.records, logits, self.config)
         # How many pictures is a question of what there was to show; both directions are together.
         flops = None if counter.reason else counter.flops

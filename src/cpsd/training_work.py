@@ -12,7 +12,7 @@ import lightning
 from torch import nn
 
 from cpsd import given_models, method
-from cpsd.computing import computing_threads, device_of
+from cpsd.computing import computing, device_of
 from cpsd.config import RunConfig
 from cpsd.cost import Cost
 from cpsd.csv_cells import as_text
@@ -224,7 +224,7 @@ class TrainingWork:
     def _write_soft_labels(
         self, folder: Path, ensembles: Mapping[str, nn.Module], chunk: int | None = None
     ) -> None:
-        with computing_threads(self.config), self.counting("soft-labels") as progress:
+        with computing(self.config), self.counting("soft-labels") as progress:
             write_soft_labels(
                 folder / "soft_labels",
                 ensembles,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from cpsd.computing import computing_threads, device_of
+from cpsd.computing import computing, device_of
 from cpsd.config import RunConfig
 from cpsd.data.loading import inference_loader, plain
 from cpsd.data.records import Records
@@ -138,7 +138,7 @@ def record_maps(
     )
     predictor.to(device)
     done, maps, order = 0, list[Maps](), list[int]()
-    with computing_threads(config):
+    with computing(config):
         for batch in loader:
             images = batch.images.to(device).float().div_(255)
             own = [(i, place) for i, row in enumerate(batch.rows.tolist()) for place in places[row]]
