@@ -2,9 +2,10 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ import tiny
 from cpsd.cli import main
 from cpsd.data.digits import write_digits
 from cpsd.data.records import Records
+from s3_server import BUCKET, emptied, environment, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,27 @@ def finished(quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("runs") / "finished"
     assert main(["run", *quick, str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """The address of an S3 server that all tests share."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """s3fs for a server with one empty bucket; of nothing is there a copy yet."""
+    import s3fs
+
+    for name, value in {**environment(s3_address), "CPSD_CACHE": str(tmp_path / "copies")}.items():
+        monkeypatch.setenv(name, value)
+    emptied(s3_address)
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem(use_listings_cache=False)
+    system.mkdir(BUCKET)
+    return system
 
 
 @pytest.fixture

@@ -3,7 +3,15 @@ import pytest
 from cpsd import errors
 from cpsd.errors import did_you_mean
 
-KINDS = ("ConfigError", "DataError", "PartitionError", "ModelError", "RunError", "TrainingError")
+KINDS = (
+    "ConfigError",
+    "DataError",
+    "PartitionError",
+    "ModelError",
+    "RunError",
+    "AddressError",
+    "TrainingError",
+)
 
 
 @pytest.mark.parametrize("name", KINDS)

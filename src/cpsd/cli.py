@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from cpsd.addresses import with_addresses
 from cpsd.arguments import parse
 from cpsd.errors import EXIT_USER_ERROR, Preempted, UserError
 from cpsd.files import refusal
@@ -68,7 +69,7 @@ def _main(argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-        stderr.print(f"cpsd: {sentence}", style="red", markup=False)
+        stderr.print(f"cpsd: {with_addresses(sentence)}", style="red", markup=False)
         return EXIT_USER_ERROR
 
 

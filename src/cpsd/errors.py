@@ -7,6 +7,7 @@
         ├── PartitionError   a label graph or a partition
         ├── ModelError       a backbone, a weights file, a model directory, an ensemble
         ├── RunError         a run directory: in use, changed settings, damaged files
+        ├── AddressError     an address (s3://...): malformed, out of reach, refused
         └── TrainingError    a loss that is not finite, memory that ran out
 
 Every message says what is wrong and where (file, row or key), what was found, and what would do.
@@ -49,6 +50,10 @@ class ModelError(UserError, ValueError):
 
 class RunError(UserError, RuntimeError):
     """A run directory is in use, holds other settings, or is damaged."""
+
+
+class AddressError(UserError, RuntimeError):
+    """An address is malformed, or what lies at it cannot be reached, read or written."""
 
 
 class TrainingError(UserError, RuntimeError):

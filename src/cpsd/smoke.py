@@ -7,6 +7,7 @@ nothing about how good the result would be.
 from dataclasses import replace
 from pathlib import Path
 
+from cpsd.addresses import is_address
 from cpsd.config import DataConfig, RunConfig
 from cpsd.data.smoke_data import SIZES, write_smoke_data
 from cpsd.model_config import ModelConfig
@@ -55,7 +56,10 @@ def with_smoke_data(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def data_are_there(data: DataConfig) -> bool:
-    """Return whether the table, or the folder of another format, exists."""
+    """Return whether the table, or the folder of another format, exists or is at an address."""
+    place = data.table if data.format == "table" else data.root
+    if place is not None and is_address(place):
+        return True  # or a refusal that says why it cannot be reached
     if data.format == "table":
         return data.table is not None and Path(data.table).is_file()
     return data.root is not None and Path(data.root).is_dir()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from cpsd.addresses import with_addresses
 from cpsd.config import (
     DistillationConfig,
     EvaluationConfig,
@@ -225,12 +226,12 @@ def _model_folder(path: Path, name: str) -> Path:
 def pictures_as_records(paths: Sequence[Path], labels: LabelSpace) -> Records:
     """Return pictures of which nothing is known, for prediction."""
     return Records(
-        paths=tuple(str(path) for path in paths),
+        paths=tuple(with_addresses(str(path)) for path in paths),
         targets=np.full((len(paths), len(labels)), UNKNOWN, dtype=np.int8),
         labels=labels,
         splits=(UNASSIGNED,) * len(paths),
         root=Path(),
-        origins=tuple(str(path) for path in paths),
+        origins=tuple(with_addresses(str(path)) for path in paths),
     )
 
 

@@ -18,7 +18,9 @@ from typing import get_args
 
 import numpy as np
 
+from cpsd.addresses import address_of, local_place, place_in, with_addresses
 from cpsd.config import DataConfig
+from cpsd.copies import fetch
 from cpsd.csv_cells import as_text
 from cpsd.data.images import (
     MissingPictureError,
@@ -148,7 +150,8 @@ class Places:
 
     def __init__(self, records: Records, config: DataConfig) -> None:
         self._records = records
-        folders = [str(records.root), *([config.unlabelled] if config.unlabelled else [])]
+        further = [local_place(config.unlabelled)] if config.unlabelled else []
+        folders = [records.root, *further]
         self._allowed = [os.path.join(os.path.realpath(folder), "") for folder in folders]  # noqa: PTH118
         self._any = config.outside_root == "follow"
         self._real: dict[str, str] = {}
@@ -159,7 +162,7 @@ class Places:
         Raises:
             PictureError: it is not there, is no file, or lies elsewhere.
         """
-        path = os.path.join(self._records.root, self._records.paths[row])  # noqa: PTH118
+        path = place_in(self._records.root, self._records.paths[row])
         try:
             if not self._any and not self._inside(path):
                 raise OutsidePictureError(
@@ -177,6 +180,16 @@ class Places:
         if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"The picture {path} is a folder or device, not a file.")
         return status
+
+    def fetch(self, rows: Iterable[int], progress: Progress | None = None) -> None:
+        """Copy the pictures of ``rows`` that lie at addresses, but for those that lie elsewhere.
+
+        Raises:
+            AddressError: an address cannot be reached.
+        """
+        paths = (place_in(self._records.root, self._records.paths[row]) for row in rows)
+        copies = [path for path in paths if address_of(path) is not None]
+        fetch([path for path in copies if self._any or self._inside(path)], progress)
 
     def _inside(self, path: str) -> bool:
         """Return whether a path stays inside, links followed; folders are looked at once each."""
@@ -209,7 +222,9 @@ def _faults(records: Records, config: DataConfig, check: PictureCheck) -> dict[i
     found: dict[int, PictureError] = {}
     looked_at: list[int] = []
     marks: dict[int, bytes] = {}
-    for row in np.unique(first_N).tolist():
+    distinct = np.unique(first_N).tolist()
+    places.fetch(distinct, check.progress)
+    for row in distinct:
         try:
             status = places.status(row)
         except PictureError as error:
@@ -246,7 +261,7 @@ def _told(records: Records, faults: dict[int, PictureError], file: Path | None) 
         for kind in get_args(ProblemKind)
         if (count := counts[kind])
     )
-    said = [f"{records.origins[row]}: {faults[row]}" for row in rows[:_SHOWN]]
+    said = [f"{records.origins[row]}: {_why(faults[row])}" for row in rows[:_SHOWN]]
     whole = f"{len(rows):,} of {len(records):,} pictures cannot be used: {kinds}."
     if len(rows) > _SHOWN:
         said.append(f"And {len(rows) - _SHOWN:,} more.")
@@ -256,13 +271,18 @@ def _told(records: Records, faults: dict[int, PictureError], file: Path | None) 
     return "\n".join([whole, *said])
 
 
+def _why(fault: PictureError) -> str:
+    """Return what is wrong with a picture, which goes by its address where it is a copy."""
+    return with_addresses(str(fault))
+
+
 def _write_list(file: Path, records: Records, faults: dict[int, PictureError]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("row", "split", "picture", "kind", "what is wrong", "what would do"))
     for row in sorted(faults):
         kind, path = kind_of(faults[row]), records.paths[row]
-        cells = (records.origins[row], records.splits[row], path, kind, str(faults[row]))
+        cells = (records.origins[row], records.splits[row], path, kind, _why(faults[row]))
         table.writerow(map(as_text, (*cells, _REMEDIES[kind])))
     write_text(file, text.getvalue())
 
@@ -270,7 +290,7 @@ def _write_list(file: Path, records: Records, faults: dict[int, PictureError]) -
 def _left_out(records: Records, faults: dict[int, PictureError]) -> Records:
     splits = np.array(records.splits, dtype=object)
     skipped = {
-        row: Skipped(splits[row], kind_of(fault), str(fault)) for row, fault in faults.items()
+        row: Skipped(splits[row], kind_of(fault), _why(fault)) for row, fault in faults.items()
     }
     splits[list(faults)] = SKIPPED
     return records.with_skipped(list(splits), skipped)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cpsd.addresses import local_place
 from cpsd.config import DataConfig
 from cpsd.data.rows import Fault, Row
-from cpsd.errors import DataError
+from cpsd.errors import AddressError, DataError
 from cpsd.labels import UNKNOWN
 
 
@@ -63,6 +64,11 @@ def with_path(row: Row) -> Row:
     if not row.path or "\0" in row.path:
         fault = Fault("row", "names no picture; give it the picture's path.")
         return row._replace(path="", faults=(*row.faults, fault))
+    if "://" in row.path:
+        try:
+            local_place(row.path)
+        except AddressError as error:
+            return row._replace(path="", faults=(*row.faults, Fault("row", str(error))))
     return row._replace(path=row.path.replace("\\", "/")) if "\\" in row.path else row
 
 

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.addresses import with_addresses
 from cpsd.config import DataConfig
 from cpsd.data.bad_pictures import Places, kind_of, picture_faults
+from cpsd.data.fetching import with_copies
 from cpsd.data.images import content_hash
 from cpsd.data.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Records
 from cpsd.data.rows import Problem, ProblemKind, gather, read_label_list
@@ -96,9 +98,11 @@ def check_data(
 
     Raises:
         ConfigError: the settings name nothing to check, or contradict each other.
+        AddressError: an address is malformed or cannot be reached.
     """
     name = str(config.table if config.format == "table" else config.root)
     try:
+        config = with_copies(config)
         source = open_source(config)
         gathered = gather(source, read_label_list(config.label_list))
     except DataError as error:
@@ -199,9 +203,11 @@ def _decode(
         places.status(row)
         hashes[row] = np.frombuffer(bytes.fromhex(content_hash(records.image_path(row))), np.uint8)
 
-    found = picture_faults(records, decode, np.unique(first_N).tolist(), progress)
+    distinct = np.unique(first_N).tolist()
+    places.fetch(distinct, progress)
+    found = picture_faults(records, decode, distinct, progress)
     problems = [
-        Problem(kind_of(fault), records.origins[row], str(fault))
+        Problem(kind_of(fault), records.origins[row], with_addresses(str(fault)))
         for row, first in enumerate(first_N.tolist())
         if (fault := found.get(first)) is not None
     ]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cpsd.addresses import place_in
 from cpsd.data.packed_pixels import PackedPixels
 from cpsd.data.texts import Names, Texts
 from cpsd.errors import DataError
@@ -40,7 +41,7 @@ class Records:
 
     Args:
         paths: N picture paths as the source wrote them, with forward slashes, relative to ``root``
-            (an absolute path stands for itself).
+            (an absolute path stands for itself, and an address for its copy).
         targets: ``(N, C)`` int8; 1 present, 0 absent, -1 unknown.
         labels: the C labels.
         splits: N split names: ``train``, ``validation``, ``test``, further test splits
@@ -89,7 +90,7 @@ class Records:
 
     def image_path(self, index: int) -> Path:
         """Return where the picture of row ``index`` lies."""
-        return self.root / self.paths[index]
+        return Path(place_in(self.root, self.paths[index]))
 
     def indices(self, split: str) -> NDArray[np.intp]:
         """Return the rows of ``split``, ascending."""

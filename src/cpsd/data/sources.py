@@ -11,6 +11,7 @@ import numpy as np
 from cpsd.config import DataConfig, DataFormat
 from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
 from cpsd.data.coco import coco_source
+from cpsd.data.fetching import with_copies
 from cpsd.data.images import find_pictures
 from cpsd.data.nuswide import nuswide_source
 from cpsd.data.pack import open_pack
@@ -60,7 +61,9 @@ def read_records(
     Raises:
         ConfigError: no table or folder is named.
         DataError: something is wrong with the data.
+        AddressError: an address is malformed or cannot be reached.
     """
+    config = with_copies(config)
     source = open_source(config)
     records = read_strictly(source, labels or read_label_list(config.label_list))
     return records, [*source.notices, *duplicate_notices(records), *case_notices(records.labels)]
@@ -80,7 +83,9 @@ def load_records(
         ConfigError: no table or folder is named, or settings that contradict each other.
         DataError: something is wrong with the data, or a picture cannot be used and
             ``config.on_bad_image`` does not say to leave it out.
+        AddressError: an address is malformed or cannot be reached.
     """
+    config = with_copies(config)
     records, notices = read_records(config)
     records, more = choose_without_positive(records, config)
     notices += more

@@ -14,6 +14,7 @@ import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
+from cpsd.addresses import place_in
 from cpsd.config import DataConfig
 from cpsd.data.records import TEST, TRAIN, UNASSIGNED, VALIDATION, Records
 from cpsd.data.rows import Problem, refuse
@@ -126,7 +127,7 @@ def picture_keys(records: Records) -> Iterator[str]:
     Paths are compared as text (``a/../b.jpg`` is ``b.jpg``): links are not followed.
     """
     root = os.path.realpath(records.root)
-    return (os.path.normpath(os.path.join(root, path)) for path in records.paths)  # noqa: PTH118
+    return (os.path.normpath(place_in(root, path)) for path in records.paths)
 
 
 def first_rows(records: Records) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 from torch import nn
 
+from cpsd.addresses import is_address, local_place, place_in
 from cpsd.csv_cells import from_text
 from cpsd.data.boxes import read_boxes
 from cpsd.data.images import read_image
@@ -211,16 +212,19 @@ def _settings(run: Path) -> dict[str, Any]:
 def _rows(run: Path, picture: Path, labels: Sequence[str]) -> list[PanelRow]:
     """Return the rows of the panel, with what the run's data say of the picture."""
     data = _settings(run).get("data", {})
-    place = data.get("root") or (data.get("table") and Path(data["table"]).parent)
-    listed = None if place is None else _listed(run, picture, Path(place))
-    if listed is None:
+    place, table = data.get("root"), data.get("table")
+    if not place and table:
+        place = Path(table).parent if not is_address(table) else table.rpartition("/")[0]
+    root = local_place(str(place)) if place else None
+    listed = None if root is None else _listed(run, picture, root)
+    if root is None or listed is None:
         return [PanelRow(label) for label in labels]
     path, split = listed
     targets = _targets(run, path, split)
     space = LabelSpace(tuple(labels))
     unknown = np.full((1, len(space)), UNKNOWN, dtype=np.int8)
     try:
-        boxes = read_boxes(Records((path,), unknown, space, (split,), Path(place), (path,)))
+        boxes = read_boxes(Records((path,), unknown, space, (split,), root, (path,)))
     except DataError:
         boxes = {}  # a fault in them is told where they are scored; the panel does without
     width, height = read_image(picture).size
@@ -245,7 +249,7 @@ def _listed(run: Path, picture: Path, root: Path) -> tuple[str, str] | None:
     ):
         for row in csv.DictReader(table):
             path = from_text(row["image"])
-            if path.endswith(picture.name) and (root / path).resolve() == wanted:
+            if path.endswith(picture.name) and Path(place_in(root, path)).resolve() == wanted:
                 return path, row["split"]
     return None
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
+from cpsd.addresses import place_in
 from cpsd.data.images import PictureError, read_image
 
 MOST_TILES = 24
@@ -91,7 +92,7 @@ def label_error_sheet(
         row, column = divmod(number, COLUMNS)
         left = _MARGIN + column * (_PICTURE + _MARGIN)
         top = _TITLE + _MARGIN + row * (tile_height + _MARGIN)
-        _draw_picture(sheet, draw, (left, top), root / entry.image)
+        _draw_picture(sheet, draw, (left, top), Path(place_in(root, entry.image)))
         _draw_words(draw, (left, top + _PICTURE + 4), entry)
     return sheet
 

@@ -1,11 +1,11 @@
 """The verbs about data sets: data check, data demo."""
 
 import dataclasses
-from pathlib import Path
 
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
+from cpsd.addresses import folder_here
 from cpsd.data.check import CheckReport, check_data
 from cpsd.data.digits import write_digits
 from cpsd.report.progress import counting
@@ -43,6 +43,6 @@ def _show_check(report: CheckReport) -> None:
 
 def demo(arguments: Namespace) -> int:
     """Write the embedded demo data."""
-    table = write_digits(Path(arguments.folder), seed=arguments.seed)
+    table = write_digits(folder_here(arguments.folder, "The folder"), seed=arguments.seed)
     say([f"The demo data lie in {table}"])
     return 0

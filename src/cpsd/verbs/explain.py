@@ -4,6 +4,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from cpsd.addresses import folder_here
+from cpsd.data.fetching import fetched_places
 from cpsd.explain.picture import explain_picture
 from cpsd.verbs.models import label_names, own_factory
 from cpsd.verbs.terminal import console
@@ -13,9 +15,9 @@ def explain(arguments: Namespace) -> int:
     """Write a picture of the maps of all predictors side by side."""
     panel = explain_picture(
         Path(arguments.run),
-        Path(arguments.picture),
+        fetched_places([arguments.picture])[0],
         labels=label_names(arguments.labels),
-        out=None if arguments.out is None else Path(arguments.out),
+        out=None if arguments.out is None else folder_here(arguments.out, "--out"),
         machine=arguments.machine,
         make_model=own_factory(arguments.factory),
     )

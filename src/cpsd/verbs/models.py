@@ -11,8 +11,10 @@ from scipy.special import expit, logit
 
 from cpsd import arguments as command_line
 from cpsd import method
+from cpsd.addresses import folder_here
 from cpsd.config import DataConfig, EvaluationConfig
 from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
+from cpsd.data.fetching import fetched_places
 from cpsd.data.images import PictureError
 from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.sources import read_records, with_pack
@@ -109,7 +111,7 @@ def evaluate(arguments: Namespace) -> int:
     console.print(score_table({split: board_json}))
     say_excluded(split, board.metrics[name].excluded_labels)
     if arguments.out is not None:
-        folder = Path(arguments.out)
+        folder = folder_here(arguments.out, "--out")
         images = tuple(records.paths[row] for row in rows)
         predictions = Predictions(images, logits_NC, records.targets[rows], records.labels, name)
         for path in (folder / f"{split}.json", folder / f"{split}.parquet"):
@@ -135,7 +137,7 @@ def predict(arguments: Namespace) -> int:
     told = [label_names(arguments[key]) for key in ("present", "absent")]
     if any(told):
         trained = trained.told(present=told[0], absent=told[1])
-    paths, faults = pictures_at([Path(name) for name in arguments.pictures])
+    paths, faults = pictures_at(fetched_places(arguments.pictures))
     records = pictures_as_records(paths, trained.labels)
     # Each picture is looked at once, so none is kept.
     machine = dataclasses.replace(arguments.machine, picture_memory=0.0)
@@ -171,7 +173,7 @@ def import_published(arguments: Namespace) -> int:
     embeddings = arguments.label_embeddings
     card = import_checkpoint(
         Path(arguments.file),
-        Path(arguments.out),
+        folder_here(arguments.out, "--out"),
         architecture=arguments.arch,
         labels=arguments.labels,
         label_embeddings=None if embeddings is None else Path(embeddings),

@@ -1,11 +1,11 @@
 """The verb that packs a data set: data pack."""
 
 import dataclasses
-from pathlib import Path
 
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
+from cpsd.addresses import folder_here
 from cpsd.data.bad_pictures import PictureCheck
 from cpsd.data.pack_writing import bytes_needed, packed_rows, write_pack
 from cpsd.data.picture_dataset import keeping_decoder
@@ -16,7 +16,7 @@ from cpsd.verbs.terminal import say, stderr
 
 def pack(arguments: Namespace) -> int:
     """Store the pictures of a data set once, at the size that networks are given."""
-    config, folder = command_line.run_config(arguments), Path(arguments.out)
+    config, folder = command_line.run_config(arguments), folder_here(arguments.out, "--out")
     data, size = dataclasses.replace(config.data, pack=None), config.image.size
     with counting(stderr, "checking") as progress:
         decoder = keeping_decoder(size, memory_share=config.machine.picture_memory)

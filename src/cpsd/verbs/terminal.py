@@ -4,18 +4,28 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
+from cpsd.addresses import with_addresses
 from cpsd.run import Stage, StageState
 
 if TYPE_CHECKING:
     import lightning
 
+
+class _TellingConsole(Console):
+    """Names what was copied from an address by the address."""
+
+    def render_str(self, text: str, **how: Any) -> Text:  # noqa: ANN401 - as Rich has it
+        return super().render_str(with_addresses(text), **how)
+
+
 # Where nobody looks at a terminal (a file, a pipe), lines are as long as their words.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+console = _TellingConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
+stderr = _TellingConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def training_progress(title: str) -> "list[lightning.Callback]":
