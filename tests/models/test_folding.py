@@ -18,8 +18,10 @@ from cpsd.model_config import ModelConfig
 from cpsd.models.classifier import build_classifier, make_seeded
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.models.folding import WORTH_IT, folded
+from cpsd.models.onednn import FusedConvolution
 from cpsd.models.trunk import Trunk
 
+CHANNELS_LAST = torch.channels_last
 LABELS = LabelSpace(("a", "b", "c", "d"))
 IMAGES = torch.rand(WORTH_IT, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -42,7 +44,7 @@ def classifier(backbone: str, seed: int = 0) -> nn.Module:
 
 
 def num_folded(network: nn.Module) -> int:
-    return sum("forward" in vars(module) for module in network.modules())
+    return sum(isinstance(m, _BatchNorm) and "forward" in vars(m) for m in network.modules())
 
 
 def assert_folded_is_eager(network: nn.Module, *, norms: int, images: Tensor = IMAGES) -> None:
@@ -107,6 +109,71 @@ def test_teachers_on_one_trunk_are_folded_together() -> None:
     assert num_folded(ensemble) == 0
 
 
+@pytest.mark.parametrize(
+    ("backbone", "activations"),
+    [
+        ("resnet18", 9),  # the other eight follow a sum
+        ("mobilenetv2_035", 35),  # the other norms have none
+        ("mobilenetv3_small_050", 23),
+    ],
+)
+def test_on_a_cpu_convolutions_compute_the_activations_too(backbone: str, activations: int) -> None:
+    network = classifier(backbone)
+    with folded(network) as quick, torch.inference_mode():
+        quick(IMAGES)
+        fused = [vars(m)["forward"] for m in network.modules() if "forward" in vars(m)]
+        ones = [forward for forward in fused if isinstance(forward, FusedConvolution)]
+        assert sum(one.activation is not None for one in ones) == activations
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU])
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_every_activation_is_what_torch_makes_of_it(
+    activation: type[nn.Module], inplace: bool, grouped: bool
+) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(6, 12, (3, 5), stride=(2, 1), padding=(1, 3), dilation=2)
+    if grouped:
+        convolution = nn.Conv2d(6, 12, 3, padding=1, groups=6, bias=False)
+    last = activation() if activation is nn.GELU else activation(inplace=inplace)
+    stem = nn.Conv2d(3, 6, 3)
+    layers = nn.Sequential(stem, convolution, nn.BatchNorm2d(12), nn.Identity(), last)
+    network = settled(nn.Sequential(layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()))
+    for parameter in network.parameters():
+        parameter.data *= 4  # so that values come to all pieces of an activation
+    assert_folded_is_eager(network, norms=1)
+    assert_folded_is_eager(network, norms=1, images=IMAGES[:, :, :31, :47])
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_autocast_is_left_to_torch(precision: torch.dtype) -> None:
+    network = classifier("resnet18")
+    autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
+    with folded(network) as quick, torch.inference_mode(), autocast:
+        expected, found = network(IMAGES), quick(IMAGES)
+        assert num_folded(network) == 20
+        as_one = any(
+            isinstance(vars(m).get("forward"), FusedConvolution) for m in network.modules()
+        )
+        assert as_one == (precision == torch.float32)
+    assert found.dtype == expected.dtype == precision
+    torch.testing.assert_close(found.float(), expected.float(), rtol=0.1, atol=0.1)
+
+
+def test_other_input_than_expected_is_computed_as_well() -> None:
+    torch.manual_seed(0)
+    convolution, norm, last = nn.Conv2d(3, 4, 3), settled(nn.BatchNorm2d(4)), nn.SiLU()
+    assert isinstance(norm, nn.BatchNorm2d)
+    fused = FusedConvolution(convolution, norm, last, (8, 3, 64, 64))
+    with torch.inference_mode():
+        for images in (IMAGES, IMAGES[:1, :, 3:], IMAGES.contiguous(memory_format=CHANNELS_LAST)):
+            expected = last(norm(convolution(images)))
+            torch.testing.assert_close(fused(images), expected, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(fused(IMAGES), last(norm(convolution(IMAGES))))
+
+
 class Own(nn.Module):
     """A user's network with one convolution and batch norm, used in a way of its own."""
 
@@ -114,6 +181,7 @@ class Own(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
         self.norm = nn.BatchNorm2d(4)
+        self.activation = nn.ReLU()
         self.way = way
 
     def forward(self, images: Tensor) -> Tensor:
@@ -134,6 +202,26 @@ def used_twice(own: Own, images: Tensor) -> Tensor:
 def called_twice(own: Own, images: Tensor) -> Tensor:
     normed: Tensor = own.norm(own.conv(images)) + own.norm(own.conv(images.flip(-1)))
     return normed
+
+
+def normed_is_used_twice(own: Own, images: Tensor) -> Tensor:
+    """The activation is not the only one that takes what the norm gives."""
+    normed = own.norm(own.conv(images))
+    total: Tensor = own.activation(normed) + normed
+    return total
+
+
+def activated_twice(own: Own, images: Tensor) -> Tensor:
+    total: Tensor = own.activation(own.activation(own.norm(own.conv(images))) - 0.1)
+    return total
+
+
+def written_into(own: Own, images: Tensor) -> Tensor:
+    """What the activation takes is the same object, but not what the norm gave."""
+    normed = own.norm(own.conv(images))
+    normed += 0.3
+    total: Tensor = own.activation(normed)
+    return total
 
 
 def activated_between(own: Own, images: Tensor) -> Tensor:
@@ -161,6 +249,9 @@ def only_batches(own: Own, images: Tensor) -> Tensor:
         (by_its_values, 1),
         (used_twice, 0),
         (called_twice, 0),
+        (normed_is_used_twice, 1),
+        (activated_twice, 1),
+        (written_into, 1),
         (activated_between, 0),
     ],
 )
