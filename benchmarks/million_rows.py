@@ -57,6 +57,7 @@ def write_data(folder: Path, num_rows: int, *, pictures: bool) -> Path:
 def tell(table: Path, step: str, memory: Path) -> None:
     """Do a step in this process and print as JSON what it took."""
     from cpsd.config import DataConfig
+    from cpsd.peak_memory import peak_of_process
 
     config, found = DataConfig(table=str(table)), {}
     if step == "read":
@@ -75,7 +76,7 @@ def tell(table: Path, step: str, memory: Path) -> None:
         begun = _now()
         found |= _load_or_train(config, memory, train=step == "epoch")
     seconds, processor = (after - before for after, before in zip(_now(), begun, strict=True))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_of_process()
     found |= {"seconds": seconds, "processor": processor, "peak_mb": peak / 1e6}
     sys.stdout.write(json.dumps(found))
 

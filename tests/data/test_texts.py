@@ -5,13 +5,13 @@ import pickle
 import numpy as np
 import pytest
 
-from cpsd.data.texts import Names, Texts
+from cpsd.data.texts import Names, Numbered, Texts
 
 TEXTS = ("b.jpg", "", "Bär/雪.png", "a\udcff.jpg", "b.jpg", "x" * 300)
 
 
-@pytest.mark.parametrize("kind", [Texts, Names])
-def test_they_are_read_as_a_tuple_is(kind: type[Texts] | type[Names]) -> None:
+@pytest.mark.parametrize("kind", [Texts, Names, Numbered])
+def test_they_are_read_as_a_tuple_is(kind: type[Texts] | type[Names] | type[Numbered]) -> None:
     texts = kind(TEXTS)
     assert len(texts) == len(TEXTS)
     assert list(texts) == list(TEXTS)
@@ -55,3 +55,20 @@ def test_more_names_than_a_byte_counts() -> None:
     names = Names(many)
     assert names == many
     assert names.renamed({name: name.upper() for name in many})[699] == "SPLIT 699"
+
+
+def test_numbers_at_the_end_are_given_back_as_they_were() -> None:
+    texts = [
+        *(f"labels.csv, row {row}" for row in range(12)),
+        *("labels.csv, row ", "labels.csv, row 007", "labels.csv, row 0", "labels.csv, row 00"),
+        *("7", "0", "", "1" * 18, "9" * 19, "1" * 400, "row ٣", "row 3²", "-1", "x-1"),
+        *("VOC2007/000012.xml", "a\udcff 12", "labels.csv, row 99", "labels.csv, row 100"),
+    ]
+    assert list(Numbered(texts)) == texts
+    assert Numbered(texts).take(range(len(texts))[::-1]) == texts[::-1]
+
+
+def test_rows_of_one_file_share_what_stands_before_their_number() -> None:
+    rows = Numbered(f"a file of photographs.csv, row {row}" for row in range(2, 5000))
+    # Eight bytes a number, and what Python writes beside.
+    assert len(pickle.dumps(rows)) < 8 * 5000 + 1000

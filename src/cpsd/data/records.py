@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cpsd.addresses import place_in
 from cpsd.data.packed_pixels import PackedPixels
-from cpsd.data.texts import Names, Texts
+from cpsd.data.texts import Names, Numbered, Texts
 from cpsd.errors import DataError
 from cpsd.labels import PRESENT, UNKNOWN, LabelSpace, Targets
 
@@ -75,7 +75,7 @@ class Records:
             raise DataError("Every picture needs one split and one origin.")
         if self.targets.size and not -1 <= self.targets.min() <= self.targets.max() <= 1:
             raise DataError("A target is 1 (present), 0 (absent) or -1 (unknown), nothing else.")
-        for name, kind in (("paths", Texts), ("splits", Names), ("origins", Texts)):
+        for name, kind in (("paths", Texts), ("splits", Names), ("origins", Numbered)):
             texts = getattr(self, name)
             if not isinstance(texts, kind):
                 object.__setattr__(self, name, kind(texts))
@@ -114,10 +114,10 @@ class Records:
         rows = np.asarray(rows, dtype=np.intp)
         return replace(
             self,
-            paths=_texts(self.paths).take(rows),
+            paths=_taken(self.paths, rows),
             targets=self.targets[rows],
             splits=self._names.take(rows),
-            origins=_texts(self.origins).take(rows),
+            origins=_taken(self.origins, rows),
             packed=None if self.packed is None else self.packed.select(rows),
             skipped={
                 place: self.skipped[row]
@@ -150,9 +150,9 @@ class Records:
         return digest.hexdigest()
 
 
-def _texts(texts: Sequence[str]) -> Texts:
-    assert isinstance(texts, Texts)
-    return texts
+def _taken(texts: Sequence[str], rows: NDArray[np.intp]) -> Sequence[str]:
+    assert isinstance(texts, Texts | Numbered)
+    return texts.take(rows)
 
 
 def _joined(names: Iterable[str]) -> Iterator[str]:

@@ -10,18 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from sys import intern
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cpsd.data.records import Records
-from cpsd.data.texts import Names, Texts
+from cpsd.data.texts import Names, Numbered, Texts
 from cpsd.errors import DataError, did_you_mean
-from cpsd.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
+from cpsd.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace, Targets
 
 LABEL_LISTS = ("coco", "nuswide")
 """Label lists inside the package, both in alphabetical order."""
+_ROWS_AT_ONCE = 100_000
 _LABEL_LISTS = resources.files("cpsd") / "label_lists"
 
 ProblemKind = Literal[
@@ -114,11 +115,13 @@ class _Gathering:
         self.fixed = fixed
         self.problems: list[Problem] = []
         self.paths = Texts()
-        self.splits: list[str] = []
-        self.origins = Texts()
-        # Flat arrays, one entry a label that a row names: a tenth of the memory of tuples.
+        self.split_numbers: dict[str, int] = {}
+        self.splits = array("i")
+        self.origins = Numbered()
         self.others = array("b")
-        self.rows, self.columns, self.values = array("q"), array("i"), array("b")
+        # Flat arrays, one entry a label that a row names: a tenth of the memory of tuples.
+        self.columns, self.values = array("i"), array("b")
+        self.num_named = array("i")
         self._unlisted: dict[str, str] = {}
 
     def unlisted(self, name: str) -> str:
@@ -131,6 +134,7 @@ class _Gathering:
     def add(self, row: Row) -> None:
         """Take in a row: its picture if it names one, its labels, and what is wrong with it."""
         self.problems += [Problem(fault.kind, row.origin, fault.detail) for fault in row.faults]
+        before = len(self.columns)
         for value, names in ((ABSENT, row.absent), (UNKNOWN, row.unknown), (PRESENT, row.present)):
             for name in names:
                 column = self.index.get(name)
@@ -140,12 +144,13 @@ class _Gathering:
                         continue
                     column = self.index[name] = len(self.index)
                 if row.path:
-                    self.rows.append(len(self.paths))
                     self.columns.append(column)
                     self.values.append(value)
         if row.path:
             self.paths.append(row.path)
-            self.splits.append(intern(row.split))  # few, and a million rows
+            number = self.split_numbers.setdefault(row.split, len(self.split_numbers))
+            self.splits.append(number)
+            self.num_named.append(len(self.columns) - before)
             self.origins.append(row.origin)
             self.others.append(row.others)
 
@@ -155,19 +160,30 @@ class _Gathering:
         names = found if self.fixed else sorted(found)
         final = {name: c for c, name in enumerate(names)}
         rank = np.array([final[name] for name in found], dtype=np.intp)
-        targets = np.empty((len(self.paths), len(names)), dtype=np.int8)
-        targets[:] = np.array(self.others, dtype=np.int8)[:, None]
-        rows = np.array(self.rows, dtype=np.intp)
-        columns = rank[np.array(self.columns, dtype=np.intp)]
-        targets[rows, columns] = np.array(self.values, dtype=np.int8)
+        splits = list(self.split_numbers)
         return Records(
             paths=self.paths,
-            targets=targets,
+            targets=self._targets(rank),
             labels=LabelSpace(tuple(names)),
-            splits=Names(self.splits),
+            splits=Names(splits[number] for number in self.splits),
             root=root,
             origins=self.origins,
         )
+
+    def _targets(self, rank: NDArray[np.intp]) -> Targets:
+        """Return the targets; ``rank`` says in which column a label that was found stands."""
+        targets = np.empty((len(self.paths), len(rank)), dtype=np.int8)
+        targets[:] = np.asarray(self.others)[:, None]
+        columns, values = np.asarray(self.columns), np.asarray(self.values)
+        begin = 0
+        # By pieces: places of ten million rows at once would take more memory than the targets.
+        for first in range(0, len(targets), _ROWS_AT_ONCE):
+            num_named = np.asarray(self.num_named[first : first + _ROWS_AT_ONCE])
+            rows = first + np.repeat(np.arange(len(num_named)), num_named)
+            some = slice(begin, begin + len(rows))
+            targets[rows, rank[columns[some]]] = values[some]
+            begin += len(rows)
+        return targets
 
 
 def gather(source: Source, labels: LabelSpace | None = None) -> Gathered:

@@ -9,6 +9,7 @@ Shapes: N texts.
 import operator
 from abc import abstractmethod
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self, SupportsIndex, overload
 
@@ -21,7 +22,7 @@ _HOW = ("utf-8", "surrogatepass")
 
 
 class _Compact(Sequence[str]):
-    """What both kinds share: they are compared, sliced and shown as tuples of their texts."""
+    """What all kinds share: they are compared, sliced and shown as tuples of their texts."""
 
     @abstractmethod
     def take(self, rows: Rows) -> Self:
@@ -86,6 +87,57 @@ class Texts(_Compact):
         for end in self._ends[1:]:
             yield self._buffer[begin:end].decode(*_HOW)
             begin = end
+
+    def take(self, rows: Rows) -> Self:
+        """Return the texts of ``rows``, in the given order."""
+        return type(self)(self[int(row)] for row in rows)
+
+
+class Numbered(_Compact):
+    """Texts that mostly are what the text before was but for a number at the end: rows of a file.
+
+    Example:
+        >>> origins = Numbered(["labels.csv, row 2", "labels.csv, row 3", "extra.jpg"])
+        >>> origins[1], len(origins)
+        ('labels.csv, row 3', 3)
+    """
+
+    _NO_NUMBER = -1
+    _MOST_DIGITS = 18  # of what fits into eight bytes
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._numbers = array("q")
+        # What stands before the number, once for all texts in a row that share it.
+        self._heads, self._begins = Texts(), array("q")
+        self._last: str | None = None
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        """Take in one more text, while they are being read."""
+        head = text.rstrip("0123456789")
+        digits = text[len(head) :]
+        number = self._NO_NUMBER
+        if digits and len(digits) <= self._MOST_DIGITS and (digits[0] != "0" or digits == "0"):
+            number = int(digits)
+        else:
+            head = text
+        if head != self._last:
+            self._heads.append(head)
+            self._begins.append(len(self._numbers))
+            self._last = head
+        self._numbers.append(number)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def _text(self, index: int) -> str:
+        head = self._heads[bisect_right(self._begins, index) - 1]
+        number = self._numbers[index]
+        return head if number == self._NO_NUMBER else f"{head}{number}"
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._text, range(len(self)))
 
     def take(self, rows: Rows) -> Self:
         """Return the texts of ``rows``, in the given order."""
