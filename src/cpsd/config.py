@@ -79,7 +79,8 @@ class DataConfig:
     """What becomes of pictures that are missing or cannot be read: all are told before training
     starts, or they are left out and named in the manifest and the report."""
     outside_root: Literal["refuse", "follow"] = "refuse"
-    """What becomes of pictures that absolute paths, '..' or links put outside the data root."""
+    """What becomes of pictures that absolute paths, '..' or links put outside the data root, and of
+    annotation and list files that are links out of it."""
     difficult: Literal["present", "unknown", "absent"] = "unknown"
     """What an object that VOC marks 'difficult' makes of its label."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cpsd.config import DataConfig
+from cpsd.data.index_files import require_inside
 from cpsd.data.records import Records
 from cpsd.data.rows import Fault, Row, Source, read_label_list, read_strictly
 from cpsd.errors import DataError
@@ -48,7 +49,10 @@ def coco_source(root: str | Path, config: DataConfig) -> Source:
     root = Path(root)
     year = _year(root, config.year)
     files = [(split, _instances_file(root, split, year)) for split in SPLITS]
-    parsed = [(split, path, _parse(path)) for split, path in files if path.is_file()]
+    files = [(split, path) for split, path in files if path.is_file()]
+    for _, path in files:
+        require_inside(path, root, config)
+    parsed = [(split, path, _parse(path)) for split, path in files]
     categories = [_categories(path, content) for _, path, content in parsed]
     if any(c != categories[0] for c in categories):
         raise DataError(f"{parsed[0][1]} and {parsed[1][1]} do not have the same categories.")

@@ -11,12 +11,14 @@ in ``Flickr`` or ``images``, as the parts of the data set are published. The spl
 and ``test``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cpsd.config import DataConfig
+from cpsd.data.index_files import require_inside
 from cpsd.data.records import Records
 from cpsd.data.rows import Fault, Row, Source, read_label_list, read_strictly
 from cpsd.errors import DataError
@@ -46,12 +48,13 @@ def nuswide_source(root: str | Path, config: DataConfig) -> Source:
     if not root.is_dir():
         raise DataError(f"There is no folder {root}; set data.root to the NUS-WIDE folder.")
     folder = _first(root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))
-    labels = _labels(root, folder)
+    labels = _labels(root, folder, config)
     pictures = next((name for name in ("Flickr", "images") if (root / name).is_dir()), "")
     lists = {part: root / "ImageList" / f"{part}Imagelist.txt" for part in _SPLITS}
-    names = {part: _lines(path) for part, path in lists.items()}
+    read = partial(_lines, root=root, config=config)
+    names = {part: read(path) for part, path in lists.items()}
     targets = {
-        part: _targets(folder, labels, part, lists[part], num_images=len(names[part]))
+        part: _targets(folder, labels, part, lists[part], read, len(names[part]))
         for part in _SPLITS
     }
 
@@ -64,11 +67,13 @@ def nuswide_source(root: str | Path, config: DataConfig) -> Source:
     return Source(str(root), root, rows(), labels.names)
 
 
-def _labels(root: Path, folder: Path) -> LabelSpace:
+def _labels(root: Path, folder: Path, config: DataConfig) -> LabelSpace:
     """Return the labels that the concept list names, or else the files of the labels."""
     for concepts in (root / "Concepts81.txt", root / "ConceptsList" / "Concepts81.txt"):
-        if concepts.is_file() and (listed := read_label_list(str(concepts))) is not None:
-            return listed
+        if concepts.is_file():
+            require_inside(concepts, root, config)
+            if (listed := read_label_list(str(concepts))) is not None:
+                return listed
     beginning, end = "Labels_", "_Train.txt"
     names = sorted(path.name for path in folder.glob(f"{beginning}*{end}"))
     if not names:
@@ -83,7 +88,8 @@ def _first(root: Path, names: tuple[str, ...]) -> Path:
     return found
 
 
-def _lines(path: Path) -> list[bytes]:
+def _lines(path: Path, root: Path, config: DataConfig) -> list[bytes]:
+    require_inside(path, root, config)
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except FileNotFoundError as error:
@@ -96,7 +102,12 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _targets(
-    folder: Path, labels: LabelSpace, part: str, listed: Path, *, num_images: int
+    folder: Path,
+    labels: LabelSpace,
+    part: str,
+    listed: Path,
+    read: Callable[[Path], list[bytes]],
+    num_images: int,
 ) -> Targets:
     """Return the ``(N, C)`` targets of a part; 2 stands where a file has neither 0 nor 1."""
     targets = np.empty((num_images, len(labels)), dtype=np.int8)
@@ -105,7 +116,7 @@ def _targets(
             # A list may name labels of this data set only, not files elsewhere.
             raise DataError(f"The label '{label}' has a slash, so it can have no file in {folder}.")
         path = folder / f"Labels_{label}_{part}.txt"
-        values = _lines(path)
+        values = read(path)
         if len(values) != num_images:
             raise DataError(
                 f"{path} has {len(values):,} rows, but {listed} names {num_images:,} pictures; "

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from cpsd.config import DataConfig
+from cpsd.data.index_files import require_inside
 from cpsd.data.records import Records
 from cpsd.data.rows import Fault, Row, Source, read_label_list, read_strictly
 from cpsd.errors import DataError
@@ -54,11 +55,12 @@ def voc_source(root: str | Path, config: DataConfig) -> Source:
             path = folder / LISTS / f"{name}.txt"
             if not path.is_file():
                 continue
+            require_inside(path, folder, config)
             for number, image in _listed(path):
                 if name == "trainval" and image in in_train_or_val:
                     continue
                 in_train_or_val.add(image)
-                yield _row(folder, image, f"{path.name}, line {number}", split, config.difficult)
+                yield _row(folder, image, f"{path.name}, line {number}", split, config)
 
     return Source(str(folder), folder, rows())
 
@@ -93,7 +95,7 @@ def _listed(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
 
 
-def _row(folder: Path, image: str, origin: str, split: str, difficult: Difficult) -> Row:
+def _row(folder: Path, image: str, origin: str, split: str, config: DataConfig) -> Row:
     if "/" in image or "\\" in image or "\0" in image:
         # A list may name pictures of this data set only, not files elsewhere.
         detail = f"names '{image}', which is not the bare name of a picture."
@@ -101,10 +103,12 @@ def _row(folder: Path, image: str, origin: str, split: str, difficult: Difficult
     row = Row(f"JPEGImages/{image}.jpg", origin, split)
     path = folder / "Annotations" / f"{image}.xml"
     try:
+        require_inside(path, folder, config)
         plain, marked = _objects(path)
     except DataError as error:
         return row._replace(faults=(Fault("row", str(error)),))
     marked -= plain
+    difficult: Difficult = config.difficult
     if difficult == "present":
         return row._replace(present=sorted(plain | marked))
     return row._replace(
