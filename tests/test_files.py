@@ -1,12 +1,32 @@
 import errno
 import os
+import platform
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cpsd.errors import DataError, RunError
-from cpsd.files import plain_file_errors, read_json, write_json, write_text, written_whole
+from cpsd.files import (
+    plain_file_errors,
+    read_json,
+    remove_temporaries,
+    write_json,
+    write_text,
+    written_whole,
+)
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from cpsd.files import written_whole
+with written_whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def names(folder: Path) -> list[str]:
@@ -39,6 +59,25 @@ def test_a_failing_block_leaves_the_old_file_and_no_other(
         interrupted()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["scores.txt"]
+
+
+def test_what_killed_processes_have_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "scores.txt"
+    write_text(path, "old")
+    (tmp_path / "notes.tmp").touch()  # somebody's own
+    here = platform.node()
+    elsewhere = tmp_path / f".model.json.other-{here}.7.tmp"
+    ours = tmp_path / f".model.json.{here}.{os.getpid()}.tmp"  # of a container's earlier process 7
+    living = tmp_path / f".model.json.{here}.{os.getppid()}.tmp"
+    for temporary in (elsewhere, ours, living):
+        temporary.touch()
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names(path.parent)) == 2
+    remove_temporaries(tmp_path)
+    assert names(path.parent) == ["scores.txt"]
+    assert path.read_text() == "old"
+    assert names(tmp_path) == [living.name, "deep", "notes.tmp"]
 
 
 @pytest.mark.parametrize(

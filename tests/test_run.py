@@ -367,6 +367,23 @@ def test_the_lock_is_released_when_the_run_fails(tmp_path: Path) -> None:
         pass
 
 
+def test_temporary_files_of_killed_processes_are_gone_before_a_run_goes_on_and_after_it(
+    tmp_path: Path,
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    left = directory.path / ".partial" / "student" / "student" / ".model.safetensors.gone.1.tmp"
+
+    def leave() -> None:
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+
+    leave()
+    with directory.locked():
+        assert not left.exists()
+        leave()  # as a worker of a cluster
+    assert not left.exists()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(RunError, match="files that no run has written"):

@@ -57,6 +57,33 @@ def written_whole(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they wrote in ``folder``.
+
+    To be called by whoever has the folder to itself; what another process of this machine that
+    lives is writing stays all the same.
+    """
+    here = re.escape(platform.node())
+    for temporary in list(folder.rglob(f".*.*{TEMPORARY_SUFFIX}")):
+        owner = re.search(rf"\.{here}\.(\d+){re.escape(TEMPORARY_SUFFIX)}$", temporary.name)
+        if owner is None or not is_another_process(int(owner[1])):
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def is_another_process(process: int) -> bool:
+    """Return whether ``process`` lives and is not this one."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
 @contextmanager
 def plain_file_errors(place: Path) -> Iterator[None]:
     """Say in a sentence why the file system refuses what the block does at ``place``.

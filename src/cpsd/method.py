@@ -23,6 +23,7 @@ from cpsd.data.loading import (
     Unreadable,
     inference_loader,
     plain,
+    plain_loader_errors,
     training_loader,
 )
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
@@ -145,6 +146,7 @@ def distill(
     return _fit(student, records, config, rows, columns, soft_labels, place, callbacks)
 
 
+@plain_loader_errors()
 def predict(
     predictor: nn.Module,
     records: Records,

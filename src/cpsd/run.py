@@ -31,7 +31,14 @@ from filelock import FileLock, Timeout
 from cpsd.attempts import attempt, attempt_at_piece, with_pieces
 from cpsd.cost import Cost, accounts, most
 from cpsd.errors import RunError
-from cpsd.files import link, plain_file_errors, read_json, write_json, write_text
+from cpsd.files import (
+    link,
+    plain_file_errors,
+    read_json,
+    remove_temporaries,
+    write_json,
+    write_text,
+)
 from cpsd.stage_files import cost_in, damaged, read_object
 
 MARKS = ".stages"
@@ -114,6 +121,8 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the run directory for this process; the lock ends with the process, however it ends.
 
+        What killed processes have left of files that they were writing is removed.
+
         Raises:
             RunError: another process holds it, or it cannot be written to.
         """
@@ -128,7 +137,9 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"Cannot write to {self.path}: {error.strerror}.") from error
         try:
+            remove_temporaries(self.path)
             yield
+            remove_temporaries(self.path)  # of others that have worked for this process
         finally:
             lock.release()
 

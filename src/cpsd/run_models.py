@@ -1,6 +1,7 @@
 """The networks of a run: new ones, and those that it has trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import nn
 from cpsd import given_models
 from cpsd.config import RunConfig
 from cpsd.data.records import TRAIN, Records
+from cpsd.errors import RunError
 from cpsd.evaluation.scoreboard import BASELINE, ensemble_name
 from cpsd.graph import LabelGraph
 from cpsd.method import teacher_config
@@ -20,6 +22,7 @@ from cpsd.models.label_vectors import label_information
 from cpsd.models.starting_weights import take_weights
 from cpsd.models.store import load_ensemble, load_model
 from cpsd.models.trunk import Trunk, join_trunks, require_stages
+from cpsd.models.weights import DamagedWeightsError
 from cpsd.partition import LabelPartition, read_partition
 from cpsd.seeds import derive_seed
 
@@ -94,17 +97,28 @@ class RunModels:
         return network, card.model
 
     def predictor(self, name: str) -> nn.Module:
-        """Return the run's baseline, student, start of the teachers, or ensemble of a strategy."""
+        """Return the run's baseline, student, start of the teachers, or ensemble of a strategy.
+
+        Raises:
+            RunError: its weights are not those that were written.
+        """
         strategy = name.partition("/")[2]
         if strategy:
             return self.ensemble(strategy)
-        return load_model(self.run / name, make_model=self._foreign_model(self.run / name))[0]
+        place = self.run / name
+        with _told_what_to_remove(place):
+            return load_model(place, make_model=self._foreign_model(place))[0]
 
     def ensemble(self, strategy: str) -> TeacherEnsemble:
-        """Return the run's teacher ensemble of ``strategy``."""
+        """Return the run's teacher ensemble of ``strategy``.
+
+        Raises:
+            RunError: a teacher's weights are not those that were written.
+        """
         place = self.run / ensemble_name(strategy)
         make_model = self._foreign_model(place / "0")
-        return load_ensemble(place, self.partition(strategy), make_model=make_model)
+        with _told_what_to_remove(place):
+            return load_ensemble(place, self.partition(strategy), make_model=make_model)
 
     def ensembles(self, strategies: Sequence[str]) -> dict[str, TeacherEnsemble]:
         """Return the run's ensembles by strategy, on one trunk where they share one."""
@@ -116,3 +130,18 @@ class RunModels:
         """Return the user's own factory, where the model in ``place`` is made by one."""
         own = read_card(place).model.get("factory") is not None
         return self._make_model if own and self.config.model.factory is not None else None
+
+
+@contextmanager
+def _told_what_to_remove(place: Path) -> Iterator[None]:
+    """Say which folder of the run to remove where weights in it are damaged.
+
+    Raises:
+        RunError: they are.
+    """
+    try:
+        yield
+    except DamagedWeightsError as error:
+        raise RunError(
+            f"{error} Remove the folder {place} and start the run again to have it made anew."
+        ) from error

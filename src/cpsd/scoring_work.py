@@ -1,5 +1,6 @@
 """What the stages of a run do with what was trained: predict, score, look closer."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,7 @@ class ScoringWork:
             split: read_logits(self.run, names, split) for split in self.records.test_splits()
         }
         place = folder / "explanations"
+        shutil.rmtree(place, ignore_errors=True)  # what a killed attempt has left
         place.mkdir()
         with computing(self.config), counted() as counter:
             write_explanations(place, place, predictors, self.records, logits, self.config)

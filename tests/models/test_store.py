@@ -112,11 +112,11 @@ def test_a_model_is_replaced_and_a_failed_save_leaves_no_finished_model(
     )
     assert read_card(saved).training == {"n": 2}
 
-    def full(state: dict[str, Tensor], path: Path) -> None:
+    def full(path: Path, state: dict[str, Tensor]) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "save_file", full)
+    monkeypatch.setattr(store, "write_weights", full)
     with pytest.raises(RunError, match="disk is full"):
         save_model(saved, build_classifier(LABELS, CONFIG), card_for(LABELS))
     assert [path.name for path in saved.iterdir()] == ["model.safetensors"]

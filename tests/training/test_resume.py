@@ -99,7 +99,7 @@ def test_a_checkpoint_of_before_operations_were_counted_is_gone_on_from(
     assert (cost.flops, cost.not_counted) == (None, OLD)
 
 
-@pytest.mark.parametrize("damage", ["removed", "cut short"])
+@pytest.mark.parametrize("damage", ["removed", "cut short", "a flipped bit"])
 def test_without_its_best_weights_a_training_starts_over(
     damage: str, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -120,6 +120,8 @@ def test_without_its_best_weights_a_training_starts_over(
     best.unlink()
     if damage == "cut short":
         best.write_bytes(content[: len(content) // 2])
+    elif damage == "a flipped bit":
+        best.write_bytes(content[:-1] + bytes([content[-1] ^ 64]))
     # Interrupted again, after new best weights but before the epoch's checkpoint: the old
     # checkpoint must not be taken for theirs.
     with pytest.raises(tiny.StopError), caplog.at_level(logging.INFO, "cpsd"):

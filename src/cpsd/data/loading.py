@@ -7,6 +7,7 @@ Legend: B pictures in a batch, C labels, S size of a view.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +18,11 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cpsd.config import ImageConfig
 from cpsd.data.images import PictureError
+from cpsd.data.loader_sockets import share_one_folder
 from cpsd.data.picture_dataset import Batch, Key, PartlyRead, PictureDataset
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN
-from cpsd.errors import DataError
+from cpsd.errors import DataError, TrainingError
 from cpsd.seeds import derive_seed
 from cpsd.shares import WHOLE, Share
 
@@ -130,6 +132,26 @@ class EpochSampler(Sampler[Key]):
                 yield row, view_index
 
 
+@contextmanager
+def plain_loader_errors() -> Iterator[None]:
+    """Say in a sentence that a process that loads pictures was killed.
+
+    torch raises that wherever this process is at the moment, not only where it waits for a batch.
+
+    Raises:
+        TrainingError: a loader's process was killed while the block used it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "A process that loads pictures was killed, most likely because memory ran out; "
+            "lower machine.workers or training.batch_size, and start the same command again."
+        ) from error
+
+
 def training_loader(
     records: Records,
     rows: Rows,
@@ -234,6 +256,7 @@ def _worker_settings(workers: int) -> dict[str, Any]:
     }
     if workers == 0:
         return settings
+    share_one_folder()
     return settings | {
         "persistent_workers": True,
         # On Linux a forked worker starts in milliseconds and shares the records, where a spawned

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ from cpsd.models.classifier import MakeModel, make_seeded, model_factory
 from cpsd.models.ensemble import TeacherEnsemble, describe_part
 from cpsd.models.label_information import LabelInformation
 from cpsd.models.trunk import share_trunk
-from cpsd.models.weights import load_weights, read_weights, require_fit
+from cpsd.models.weights import load_weights, read_weights, require_fit, write_weights
 from cpsd.partition import LabelPartition
 
 WEIGHTS_FILE = "model.safetensors"
@@ -44,7 +43,7 @@ def save_model(folder: Path, module: nn.Module, card: ModelCard) -> None:
     # Without its card the old model counts as unfinished, so old card and new weights never pair.
     (folder / CARD_FILE).unlink(missing_ok=True)
     with written_whole(folder / WEIGHTS_FILE) as temporary:
-        save_file(state, temporary)
+        write_weights(temporary, state)
     write_json(folder / CARD_FILE, asdict(card))
 
 

@@ -1,12 +1,14 @@
 """Weights files: read without running anything they hold, and fitted key by key."""
 
 import codecs
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cpsd.errors import ModelError
@@ -15,12 +17,55 @@ TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts put the weights, beside the optimizer and the epoch."""
 
+_DIGEST = "cpsd.sha256"
+"""In the header of our own safetensors files: a hash of their tensors; the format has none."""
 _PARALLEL_PREFIX = "module."
 _COUNTER = "num_batches_tracked"
 _IMPOSTORS = {
     b"<": "is a web page, not weights: download the file itself",
     b"version https://git-lfs": "is a Git LFS pointer, not weights: fetch it with 'git lfs pull'",
 }
+
+
+class DamagedWeightsError(ModelError):
+    """A weights file is not as it was written."""
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write contiguous tensors as safetensors, with a hash by which damage is seen."""
+    save_file(dict(state), path, metadata={_DIGEST: _digest(state)})
+
+
+def read_own_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU, held to its hash where it has one.
+
+    Raises:
+        DamagedWeightsError: no such file, not one of safetensors, or other bytes than were written.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            digest = (file.metadata() or {}).get(_DIGEST)
+        state = load_file(path)
+    # The reader raises its own error, ValueError or OSError, after what is damaged.
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DamagedWeightsError(
+            f"The weights file {path} is damaged or no safetensors file."
+        ) from error
+    if digest is not None and digest != _digest(state):
+        raise DamagedWeightsError(
+            f"The weights file {path} is damaged: it does not hold what was written."
+        )
+    return state
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Return a hash of tensors with their names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -40,7 +85,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"The weights file {path} does not exist or is not a file.")
     if path.suffix == ".safetensors":
-        read = _read_safetensors
+        read = read_own_weights
     elif path.suffix in TORCH_SUFFIXES:
         read = _read_state_dict
     else:
@@ -110,14 +155,6 @@ def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, origi
             )
         if found.is_floating_point() != needed.is_floating_point():
             raise ModelError(f"{origin}: '{key}' holds {found.dtype}, not {needed.dtype}.")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    # The reader raises its own error, ValueError or OSError, after what is damaged.
-    except Exception as error:
-        raise ModelError(f"The weights file {path} is damaged or no safetensors file.") from error
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -14,16 +14,17 @@ import lightning
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors import SafetensorError, safe_open
 
 from cpsd.config import TrainingConfig
 from cpsd.cost import Cost
+from cpsd.data.loading import plain_loader_errors
 from cpsd.data.picture_dataset import Batch
 from cpsd.errors import TrainingError
-from cpsd.files import plain_file_errors
+from cpsd.files import plain_file_errors, refusal
 from cpsd.losses.objective import Objective
 from cpsd.machine_config import TrainerConfig
 from cpsd.memory import is_out_of_memory
+from cpsd.models.weights import DamagedWeightsError, read_own_weights
 from cpsd.peak_memory import held_by_workers, peak_of_process
 from cpsd.process_group import plain_process_errors
 from cpsd.shares import WHOLE, Share
@@ -111,6 +112,8 @@ def fit(
         _quiet_lightning(),
         _own_random_state(),
         plain_file_errors(folder),
+        _quiet_writers(),
+        plain_loader_errors(),
         _plain_batch_errors(training, len(members)),
         plain_process_errors() if share.of > 1 else nullcontext(),
         _interruptible(),
@@ -179,7 +182,7 @@ def _where_to_resume(checkpoint: Path, members: Sequence[Member]) -> Path | None
     beside the best weights of a new attempt it would later look whole.
     """
     found = checkpoint_to_resume(checkpoint)
-    lost = [member.best_file for member in members if not _opens(member.best_file)]
+    lost = [member.best_file for member in members if not _is_whole(member.best_file)]
     if found is None or not lost:
         return found
     logger.info("%s is missing or damaged, so this training starts over.", lost[0])
@@ -187,12 +190,12 @@ def _where_to_resume(checkpoint: Path, members: Sequence[Member]) -> Path | None
     return None
 
 
-def _opens(weights: Path) -> bool:
+def _is_whole(weights: Path) -> bool:
     try:
-        with safe_open(weights, framework="pt"):
-            return True
-    except (OSError, SafetensorError):
+        read_own_weights(weights)
+    except DamagedWeightsError:
         return False
+    return True
 
 
 @contextmanager
@@ -209,6 +212,26 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         lightning_logger.setLevel(level)
+
+
+@contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """Keep what the file system refuses to TensorBoard's thread from being shown as a traceback.
+
+    The thread hands the error on: it is raised here by the next value that is logged.
+    """
+    shown = threading.excepthook
+
+    def show(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value
+        if not isinstance(error, Exception) or refusal(error) is None:
+            shown(arguments)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = shown
 
 
 @contextmanager
@@ -232,11 +255,6 @@ def _plain_batch_errors(training: TrainingConfig, num_members: int) -> Iterator[
                 "Batch norm cannot learn from a single value, as in a batch of one small picture: "
                 "choose another training.batch_size, so that more pictures are left for the last "
                 "batch, a larger image.size, or --model.freeze_batch_norm true."
-            ) from error
-        if "DataLoader worker" in text:
-            raise TrainingError(
-                "A process that loads pictures was killed, most likely because memory ran out; "
-                "lower machine.workers or training.batch_size."
             ) from error
         raise
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cpsd.errors import ModelError
 from cpsd.files import write_text, written_whole
 from cpsd.labels import Targets
 from cpsd.models.ensemble import TeacherEnsemble
+from cpsd.models.weights import read_own_weights, write_weights
 
 Scorer = Callable[[NDArray[np.float32], Targets], float]
 """Logits and targets, both (N, C), to a number: higher is better, NaN where none can be given."""
@@ -80,13 +80,13 @@ class Member:
                 for key, value in network.state_dict().items()
             }
             with written_whole(self.best_file) as temporary:
-                save_file(state, temporary)
+                write_weights(temporary, state)
             self.best = candidate
 
     def load_best(self) -> Best:
         """Put the weights of the best epoch into the network, and say which these are."""
         assert self.best is not None, "a member has no best epoch before its first validation"
-        self.network.load_state_dict(load_file(self.best_file))
+        self.network.load_state_dict(read_own_weights(self.best_file))
         return self.best
 
     def write_metrics(self) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpsd.config import ImageConfig
-from cpsd.data.loading import inference_loader
+from cpsd.data.loading import inference_loader, plain_loader_errors
 from cpsd.data.records import Records
 from cpsd.data.views import VIEWS_VERSION
 from cpsd.errors import ModelError
@@ -44,6 +44,7 @@ CHUNK_SIZE = 4096
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+@plain_loader_errors()
 def write_soft_labels(
     folder: Path,
     ensembles: Mapping[str, nn.Module],
@@ -85,6 +86,7 @@ def write_soft_labels(
     Raises:
         ModelError: a logit too large for float16, or not a number.
         DataError: a picture cannot be read.
+        TrainingError: a process that loads pictures was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / ROWS) as temporary, temporary.open("wb") as stream:

@@ -12,6 +12,7 @@ from cpsd.computing import device_of
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.data.bad_pictures import PictureCheck
+from cpsd.data.loader_sockets import remove_left_folders
 from cpsd.data.picture_dataset import keeping_decoder
 from cpsd.data.records import Records
 from cpsd.data.sources import load_records
@@ -161,6 +162,8 @@ def checked_records(
 ) -> tuple[Records, list[str]]:
     """Return the pictures of a run, each of which has been looked at, and what to say of them.
 
+    What a killed process that loaded pictures has left is removed.
+
     Args:
         config: of the run.
         run: its folder, which remembers what was looked at; a long list of bad pictures is beside
@@ -171,6 +174,7 @@ def checked_records(
         DataError: as ``load_records``.
     """
     size, memory_share = config.image.size, config.machine.picture_memory
+    remove_left_folders()
     with counting(stderr, "checking") as progress:
         check = PictureCheck(
             keeping_decoder(size, memory_share=memory_share) if look else None,
