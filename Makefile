@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo test check format types pytest test-ray smoke bench bench-smoke fuzz evidence-fast clean
+.PHONY: help install browser demo test check format types pytest test-ray smoke bench bench-smoke fuzz chaos evidence-fast clean
 
 help:
 	@echo "make demo     install, then the whole method on the embedded data (about 4 minutes on two cores)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench    install, then measure speed and memory (a quarter of an hour on two cores): benchmarks/results.json"
 	@echo "make bench-smoke  the same on tiny data, for crashes only"
 	@echo "make fuzz FUZZ_SECONDS=60  feed mangled files to every reader, so long each (eighty of them)"
+	@echo "make chaos CHAOS_FAULTS=200 CHAOS_SEED=0  kills, full disks, damaged files: does a run end as if nothing were? (half an hour)"
 	@echo "make evidence-fast DATA=labels.csv  is cpsd run --fast as good as the faithful method? Hours; goes on where it stopped"
 	@echo "make browser  install Chromium for the report page's tests, where this user may install packages"
 	@echo "make format   rewrite the sources the way the linter wants them"
@@ -83,6 +84,13 @@ FUZZ_OPTIONS ?=
 fuzz: $(STAMP)
 	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+
+# Faults befall small real runs, which are held to one that none has befallen; docs/faults.md.
+CHAOS_FAULTS ?= 200
+CHAOS_SEED ?= 0
+CHAOS_OPTIONS ?=
+chaos: $(STAMP)
+	$(BIN)/python chaos/chaos.py --faults $(CHAOS_FAULTS) --seed $(CHAOS_SEED) $(CHAOS_OPTIONS)
 
 # Hours, in evidence/fast; goes on where it stopped: make evidence-fast DATA=labels.csv WEIGHTS=mobilenetv2_100.safetensors
 DATA ?=
