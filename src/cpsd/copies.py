@@ -36,6 +36,7 @@ _KNOWN_BY = (
 )
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 _BEFORE = 1_000_000_000  # seconds since 1970, of files of which no time is known
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})
 # A server that does not answer is told in seconds; botocore would try for minutes.
 _S3 = {
     "config_kwargs": {
@@ -121,6 +122,17 @@ def _reason(address: str, error: Exception) -> str:
     if local is not None:
         return local
     return f"{text.rstrip('.')}. Check the address, the network and the server."
+
+
+def make_folder(address: str) -> None:
+    """Make the folder at ``address``, where there are folders; a bucket is never made.
+
+    Raises:
+        AddressError: it cannot be made.
+    """
+    if address.partition("://")[0] not in _WITHOUT_FOLDERS:
+        with reached(address):
+            file_system(address).makedirs(address, exist_ok=True)
 
 
 def info_at(address: str) -> Info:

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from cpsd.errors import CpsdError, RunError
 
 TEMPORARY_SUFFIX = ".tmp"
+_WATCHERS: list[Callable[[Path], None]] = []
 
 _MAKE_ROOM = "Free some space and start the same command again."
 # safetensors and pyarrow wrap the operating system's error and keep only its text.
@@ -52,6 +53,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
+            for told in _WATCHERS:
+                told(path)
         finally:
             with suppress(NotADirectoryError):  # then it has never been there
                 temporary.unlink(missing_ok=True)
@@ -82,6 +85,16 @@ def is_another_process(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
+
+
+@contextmanager
+def watched(told: Callable[[Path], None]) -> Iterator[None]:
+    """Tell ``told`` of every file that is written whole meanwhile, in this process."""
+    _WATCHERS.append(told)
+    try:
+        yield
+    finally:
+        _WATCHERS.remove(told)
 
 
 @contextmanager

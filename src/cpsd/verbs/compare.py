@@ -9,6 +9,7 @@ from cpsd import arguments as command_line
 from cpsd.comparison.arms import CPSD, Arm, chosen_arms
 from cpsd.comparison.results import Results
 from cpsd.comparison.runs import ComparedRun, Comparison, Plan, Watching
+from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
 from cpsd.errors import ConfigError
 from cpsd.fast import fast
@@ -19,6 +20,7 @@ from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
 from cpsd.run import MARKS, RunDirectory, Stage, StageState
+from cpsd.run_home import at_home, brought_if_there
 from cpsd.verbs.executors import chosen_executor, require_executor
 from cpsd.verbs.runs import PICTURE_MEMORY, checked_records, default_out, smoke_form
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
@@ -44,7 +46,16 @@ def compare(arguments: Namespace) -> int:
     if teacher_sets is None:
         teacher_sets = min(seeds, ENOUGH_TEACHER_SETS)
     plan = Plan(_named_arms(arguments.arms), seeds, teacher_sets)
-    directory = RunDirectory(Path(arguments.out or f"{default_out(arguments)}-compared"))
+    place = arguments.out or f"{default_out(arguments)}-compared"
+    if arguments.dry_run:
+        return _compare_in(brought_if_there(place), arguments, config, plan)
+    with at_home(place) as folder:
+        return _compare_in(folder, arguments, config, plan)
+
+
+def _compare_in(folder: Path, arguments: Namespace, config: RunConfig, plan: Plan) -> int:
+    """Run the arms over seeds in a folder."""
+    directory = RunDirectory(folder)
     if arguments.fast:
         config = fast(config)
     if arguments.smoke:

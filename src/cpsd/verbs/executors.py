@@ -1,5 +1,6 @@
 """Who performs the stages that a verb asks for: this process, or a Ray cluster."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
+from cpsd.addresses import CACHE, address_of, local_place
 from cpsd.config import RunConfig
 from cpsd.errors import ConfigError
 from cpsd.execution import Executor, LocalExecutor
@@ -19,8 +21,16 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
     """Refuse an executor that cannot be, before anything is read.
 
     Raises:
-        ConfigError: Ray is not installed, or options contradict each other.
+        ConfigError: Ray is not installed, options contradict each other, or machines would not see
+            the copy of a run at an address.
     """
+    several = arguments.ray_address is not None or config.trainer.num_nodes > 1
+    out = arguments.out or ""
+    if several and CACHE not in os.environ and address_of(local_place(out)) is not None:
+        raise ConfigError(
+            f"--out is {out}, of which several machines need one copy: set {CACHE} to a folder on "
+            "a disk that all of them share, at the same path."
+        )
     if arguments.executor == "ray":
         if config.trainer.num_devices > 1:
             raise ConfigError(

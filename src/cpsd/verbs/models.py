@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from cpsd import arguments as command_line
 from cpsd import method
-from cpsd.addresses import folder_here
+from cpsd.addresses import folder_here, local_place
 from cpsd.config import DataConfig, EvaluationConfig
 from cpsd.data.bad_pictures import PictureCheck, without_bad_pictures
 from cpsd.data.fetching import fetched_places
@@ -31,6 +31,7 @@ from cpsd.models.classifier import MakeModel, model_factory
 from cpsd.report.predicted import as_csv, as_json_lines, show_table
 from cpsd.report.progress import counting
 from cpsd.report.tables import score_table
+from cpsd.run_home import brought
 from cpsd.trained import (
     Trained,
     kept_temperatures,
@@ -51,27 +52,27 @@ def own_factory(name: str | None) -> MakeModel | None:
 
 def _trained(arguments: Namespace) -> Trained:
     make_model = own_factory(arguments.factory)
-    return load_trained(Path(arguments.run), arguments.predictor, make_model=make_model)
+    return load_trained(local_place(arguments.run), arguments.predictor, make_model=make_model)
 
 
 def _threshold(arguments: Namespace, labels: LabelSpace) -> float | NDArray[np.float64]:
     """Return the asked for threshold, otherwise those kept with the model, otherwise the run's."""
     if arguments.threshold is not None:
         return float(_evaluation_settings(arguments).threshold)
-    kept = kept_thresholds(Path(arguments.run), arguments.predictor)
+    kept = kept_thresholds(local_place(arguments.run), arguments.predictor)
     return _evaluation_settings(arguments).threshold if kept is None else kept.of(labels)
 
 
 def _evaluation_settings(arguments: Namespace) -> EvaluationConfig:
     """Return how to score and to predict: as asked for, otherwise as the run did."""
-    settings = run_evaluation(Path(arguments.run))
+    settings = run_evaluation(local_place(arguments.run))
     asked = {"threshold": arguments.threshold, "top_k": arguments.get("top_k")}
     return dataclasses.replace(settings, **{k: v for k, v in asked.items() if v is not None})
 
 
 def evaluate(arguments: Namespace) -> int:
     """Show a run's scores, or score one of its predictors on other data."""
-    run = Path(arguments.run)
+    run = brought(arguments.run)
     data = command_line.data_config(arguments)
     if data.table is None and data.root is None:
         if not (run / "evaluation").is_dir():
@@ -125,11 +126,12 @@ def evaluate(arguments: Namespace) -> int:
 
 def predict(arguments: Namespace) -> int:
     """Predict the labels of pictures; unreadable ones are named and the others predicted."""
+    brought(arguments.run)
     trained = _trained(arguments)
     threshold = _threshold(arguments, trained.labels)
     temperature_C = np.ones(len(trained.labels))
     if arguments.calibrated:
-        temperature_C = kept_temperatures(Path(arguments.run), arguments.predictor).of(
+        temperature_C = kept_temperatures(local_place(arguments.run), arguments.predictor).of(
             trained.labels
         )
         # The same labels are predicted: their thresholds move with the probabilities.

@@ -8,6 +8,7 @@ from typing import TypeVar
 from jsonargparse import Namespace
 
 from cpsd import arguments as command_line
+from cpsd.addresses import address_of, local_place
 from cpsd.computing import device_of
 from cpsd.config import RunConfig
 from cpsd.config_yaml import as_yaml
@@ -33,6 +34,7 @@ from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
 from cpsd.run import MARKS, RunDirectory
+from cpsd.run_home import at_home, brought_if_there
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.executors import chosen_executor, require_executor
 from cpsd.verbs.shown_run import show_partitions, show_run
@@ -71,7 +73,20 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
 
 def _run(arguments: Namespace, config: RunConfig, last_stage: str, group: ProcessGroup) -> int:
     """Do the stages, or follow the process of the group that does."""
-    directory = RunDirectory(Path(arguments.out or default_out(arguments)))
+    place = arguments.out or default_out(arguments)
+    if arguments.dry_run:
+        return _run_in(brought_if_there(place), arguments, config, last_stage, group)
+    if not group.leads:
+        return _run_in(local_place(place), arguments, config, last_stage, group)
+    with at_home(place) as folder:
+        return _run_in(folder, arguments, config, last_stage, group)
+
+
+def _run_in(
+    folder: Path, arguments: Namespace, config: RunConfig, last_stage: str, group: ProcessGroup
+) -> int:
+    """Do the stages in a folder, or follow the process of the group that does."""
+    directory = RunDirectory(folder)
     if arguments.fast:
         config = fast(config)
     if arguments.smoke:
@@ -179,10 +194,16 @@ def checked_records(
         check = PictureCheck(
             keeping_decoder(size, memory_share=memory_share) if look else None,
             memory=run / MARKS / PICTURE_MEMORY,
-            told_in=run.parent / f"{run.resolve().name}-bad-pictures.csv",
+            told_in=_beside(run, "bad-pictures.csv"),
             progress=progress,
         )
         return load_records(config.data, seed=config.seed, check=check)
+
+
+def _beside(run: Path, what: str) -> Path:
+    """Return a place on this machine beside a run; of one at an address, in the working folder."""
+    parent = run.parent if address_of(run) is None else Path()
+    return parent / f"{run.resolve().name}-{what}"
 
 
 def smoke_form(config: RunConfig, run: Path) -> RunConfig:
@@ -191,7 +212,7 @@ def smoke_form(config: RunConfig, run: Path) -> RunConfig:
     if data_are_there(config.data):
         return config
     # Beside and not inside: the run directory holds what stages have written, nothing else.
-    folder = run.parent / f"{run.resolve().name}-data"
+    folder = _beside(run, "data")
     config = with_smoke_data(config, folder)
     say([f"The data are not there; digits in the format '{config.data.format}' take their place."])
     return config
