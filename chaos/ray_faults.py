@@ -24,6 +24,9 @@ MOST_SECONDS = 5.0
 SECONDS_TO_END = 30.0
 MARK = "CPSD_CHAOS_CLUSTER"
 HERE = "127.0.0.1"
+OTHERS = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+"""What bears a worker's kind of name and is none at work; without its agents a node ends, and with
+the head's node the cluster."""
 
 
 def strike_on_ray(suite: Suite) -> None:
@@ -121,7 +124,7 @@ def _workers() -> list[int]:
     for process in processes():
         with suppress(OSError):
             line = Path(f"/proc/{process}/cmdline").read_bytes()
-            at_work = line.startswith(b"ray::") and not line.startswith(b"ray::IDLE")
+            at_work = line.startswith(b"ray::") and not line.startswith(OTHERS)
             if at_work and _is_ours(process) and not _is_forked(process):
                 found.append(process)
     return found

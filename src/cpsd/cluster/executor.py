@@ -178,9 +178,14 @@ class RayExecutor:
             raise
         except self._ray.exceptions.RayError as error:
             reason = str(error).strip().split("\n")[0]
+            lost = (
+                f"Ray has ended on this machine while '{title}' was under way"
+                if isinstance(error, self._ray.exceptions.LocalRayletDiedError)
+                else f"The worker of '{title}' was lost {MAX_RETRIES + 1} times"
+            )
             raise RunError(
-                f"The worker of '{title}' was lost {MAX_RETRIES + 1} times ({reason}). What is "
-                "done is kept; start the same command again when the machines are well."
+                f"{lost} ({reason}). What is done is kept; start the same command again when the "
+                "machines are well."
             ) from error
         self._table.end(title)
         if refusal is not None:
