@@ -1,3 +1,4 @@
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def test_failed_write_keeps_the_last_checkpoint(
         LastCheckpoint(path).on_train_epoch_end(trainer, lightning.LightningModule())
     assert path.read_bytes() == b"the last epoch"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_checkpoint_needs_no_folder_for_temporary_files(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is begun there stays there when the process is killed.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    place = Place("baseline", tmp_path, tmp_path / "last.ckpt")
+    fit(tiny.network(), records, tiny.settings(epochs=1), place=place)
+    assert checkpoint_to_resume(place.checkpoint) == place.checkpoint
 
 
 def test_checkpoint_of_a_student_holds_no_teacher(records: Records, tmp_path: Path) -> None:

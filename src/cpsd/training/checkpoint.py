@@ -1,10 +1,13 @@
 """The checkpoint that an interrupted training goes on from: whole, checked, and nothing more."""
 
+import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from cpsd.errors import RunError
@@ -30,6 +33,25 @@ class LastCheckpoint(Checkpoint):
             return
         with written_whole(self.path) as temporary:
             trainer.save_checkpoint(temporary)
+
+
+class CheckpointInPlace(TorchCheckpointIO):
+    """Writes a checkpoint to where it is told to, and to nowhere else.
+
+    Lightning's own begins in the system's folder for temporary files, where a kill leaves it, and
+    moves it from there: a copy, where that is another file system.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401 - Lightning's own signature
+    ) -> None:
+        """Save it, first to memory: torch keeps to itself why a file could not be written."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
 
 
 def checkpoint_to_resume(path: Path) -> Path | None:

@@ -28,7 +28,7 @@ from cpsd.models.weights import DamagedWeightsError, read_own_weights
 from cpsd.peak_memory import held_by_workers, peak_of_process
 from cpsd.process_group import plain_process_errors
 from cpsd.shares import WHOLE, Share
-from cpsd.training.checkpoint import LastCheckpoint, checkpoint_to_resume
+from cpsd.training.checkpoint import CheckpointInPlace, LastCheckpoint, checkpoint_to_resume
 from cpsd.training.compiling import compiled
 from cpsd.training.members import Member, Scorer, lay_channels_last
 from cpsd.training.task import SoftLabels, TrainingTask
@@ -131,6 +131,7 @@ def fit(
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
             callbacks=[*callbacks, workers, LastCheckpoint(checkpoint)],
+            plugins=[CheckpointInPlace()],
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
