@@ -32,6 +32,7 @@ from cpsd.config import RunConfig
 from cpsd.method import student_config, teacher_config
 from cpsd.training.soft_label_writing import CHUNK_SIZE
 
+ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ("coco-resnet101", "coco-resnet101-tf", "coco-q2l-resnet101", "coco-tresnet-l",
            "coco-resnet101-fast")  # fmt: skip
 GPUS = (1, 4, 10, 64)
@@ -193,33 +194,28 @@ def rows(recipe: str, trouble: Trouble, step_seconds: float | None) -> Iterator[
 def check(folder: Path) -> Iterator[str]:
     """Yield small real runs on clusters of one and two nodes of a core, beside simulated ones."""
     from cpsd.cli import main as cpsd
-    from cpsd.cluster.connection import imported_ray
     from cpsd.data.digits import write_digits
 
-    imported_ray("127.0.0.1:0")
-    from ray.cluster_utils import Cluster
+    sys.path.append(str(ROOT / "tests"))
+    from ray_clusters import nodes
 
     table = write_digits(folder / "digits", seed=0)
     yield "| nodes of one core | measured, s | simulated, s |"
     yield "|--:|--:|--:|"
-    for nodes in (1, 2):
-        out = folder / f"on-{nodes}"
-        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args=node)
-        for _ in range(nodes - 1):
-            cluster.add_node(**node)
-        command = [
-            "distill", str(table), "--config", "demo", "--training.epochs", "6",
-            "--machine.threads", "1", "--machine.workers", "0", "--machine.accelerator", "cpu",
-            "--out", str(out), "--executor", "ray", "--ray-address", cluster.address,
-        ]  # fmt: skip
-        began = time.monotonic()
-        if cpsd(command) != 0:
-            raise RuntimeError("the run has failed")
-        measured = time.monotonic() - began
-        cluster.shutdown()
-        simulated = makespan(measured_pieces(out), nodes, start=0.0)
-        yield f"| {nodes} | {measured:.0f} | {simulated:.0f} |"
+    for count in (1, 2):
+        out = folder / f"on-{count}"
+        with nodes(count) as cluster:
+            command = [
+                "distill", str(table), "--config", "demo", "--training.epochs", "6",
+                "--machine.threads", "1", "--machine.workers", "0", "--machine.accelerator", "cpu",
+                "--out", str(out), "--executor", "ray", "--ray-address", cluster.address,
+            ]  # fmt: skip
+            began = time.monotonic()
+            if cpsd(command) != 0:
+                raise RuntimeError("the run has failed")
+            measured = time.monotonic() - began
+        simulated = makespan(measured_pieces(out), count, start=0.0)
+        yield f"| {count} | {measured:.0f} | {simulated:.0f} |"
 
 
 def measured_pieces(run: Path) -> list[Piece]:

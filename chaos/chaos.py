@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if INSIDE not in os.environ:
         return _with_own_mounts(sys.argv[1:] if arguments is None else list(arguments))
-    sys.path[:0] = [str(ROOT / "chaos"), str(ROOT / "src")]
+    sys.path[:0] = [str(ROOT / folder) for folder in ("chaos", "src", "tests")]
     import jumping_clock
 
     jumping_clock.put_in_place()  # before anything else is imported

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -26,9 +27,9 @@ class Damage(Fault):
         self.file: Path | None = None
         self._was: tuple[int, int, int] | None = None
 
+    @abstractmethod
     def files(self, job: Job) -> Sequence[Path]:
         """Return the files that can be damaged now."""
-        raise NotImplementedError
 
     def can_strike(self, attempt: Attempt) -> bool:
         """Return whether there is such a file."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ UNMET = "met nothing"
 """What it was to hit was not needed any more, as a worker at the end of a loader's life."""
 
 
-class Fault:
+class Fault(ABC):
     """Something that befalls an attempt.
 
     Args:
@@ -42,9 +43,9 @@ class Fault:
         """Return whether there is something to hit now."""
         return True
 
+    @abstractmethod
     def strike(self, attempt: Attempt) -> str:
         """Strike; return an outcome that is known at once, or ""."""
-        raise NotImplementedError
 
     def ended(self, attempt: Attempt) -> tuple[str, list[str]]:
         """Return the outcome and the failures, seen from how the attempt ended."""
@@ -61,7 +62,7 @@ class Fault:
             failures.append(f"said: ...{said[-1500:]}")
         return self.outcome, failures
 
-    def mend(self, job: Job) -> None:
+    def mend(self, job: Job) -> None:  # noqa: B027 - most leave nothing to take away
         """Take away what would befall the next attempt too."""
 
 

@@ -4,8 +4,7 @@ import importlib.util
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,6 +15,8 @@ from disturbed_job import Struck, UnexpectedEndError
 from jumping_clock import real_time
 from suite import Suite, say
 
+from ray_clusters import NODE, nodes
+
 FAULTS = ("kill -9 of a Ray worker",) * 4 + ("kill -9 of a Ray node",)
 """Of each run: Ray gives a piece to another worker three times, and then no more."""
 NUM_RUNS = 2
@@ -23,7 +24,6 @@ MOST_SECONDS = 5.0
 """Longest time from a worker's first work to its end."""
 SECONDS_TO_END = 30.0
 MARK = "CPSD_CHAOS_CLUSTER"
-HERE = "127.0.0.1"
 OTHERS = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 """What bears a worker's kind of name and is none at work; without its agents a node ends, and with
 the head's node the cluster."""
@@ -36,7 +36,8 @@ def strike_on_ray(suite: Suite) -> None:
         return
     for _ in range(NUM_RUNS):
         began = time.monotonic()
-        with _two_nodes() as cluster:
+        os.environ[MARK] = str(os.getpid())
+        with nodes() as cluster:
             options = ("--executor", "ray", "--ray-address", cluster.address)
             job = suite.new_job(*options)
             struck: list[Struck] = []
@@ -65,9 +66,9 @@ def _disturb(job: Job, cluster: Any, random: Random, struck: list[Struck]) -> No
             break
         saved = max(job.last_progress(), attempt.began)
         if kind.endswith("node"):
-            nodes = sorted(cluster.worker_nodes, key=str)
-            cluster.remove_node(nodes[0], allow_graceful=False)
-            cluster.add_node(**_NODE)
+            node = min(cluster.worker_nodes, key=str)
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(**NODE)
         else:
             killed = random.choice(_workers())
             with suppress(ProcessLookupError):
@@ -92,30 +93,6 @@ def _is_told_to_start_again(attempt: Attempt) -> bool:
 
 def _has_gone_on(job: Job, strike: float) -> bool:
     return job.last_progress() > strike
-
-
-_NODE: dict[str, Any] = {
-    "num_cpus": 1, "node_ip_address": HERE, "object_store_memory": 100 * 2**20,
-}  # fmt: skip
-
-
-@contextmanager
-def _two_nodes() -> Iterator[Any]:
-    """Yield a cluster of two nodes with a core each, bound to 127.0.0.1, beside the head's."""
-    from cpsd.cluster.connection import imported_ray
-
-    imported_ray(f"{HERE}:0")
-    from ray.cluster_utils import Cluster
-
-    os.environ[MARK] = str(os.getpid())
-    cluster: Any = Cluster(
-        initialize_head=True, head_node_args={**_NODE, "include_dashboard": False}
-    )
-    cluster.add_node(**_NODE)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
 
 
 def _workers() -> list[int]:

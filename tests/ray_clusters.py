@@ -1,27 +1,30 @@
-"""Clusters on this machine for tests, and runs held to each other."""
+"""Clusters on this machine, for tests, the fault suite and benchmarks; runs held to each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cpsd.cluster.connection import imported_ray
 
-HERE = "127.0.0.1"
+NODE: dict[str, Any] = {
+    "num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20,
+}  # fmt: skip
+"""A node with a core, bound to the loopback."""
 
 
 @contextmanager
-def two_nodes() -> Iterator[Any]:
-    """Yield a cluster of two nodes with a core each, bound to 127.0.0.1."""
-    imported_ray(f"{HERE}:0")
+def nodes(count: int = 2, environments: Sequence[Mapping[str, str]] = ()) -> Iterator[Any]:
+    """Yield a cluster of so many nodes; ``environments`` are of those beside the first."""
+    imported_ray("127.0.0.1:0")
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "node_ip_address": HERE, "object_store_memory": 100 * 2**20}
     cluster: Any = Cluster(
-        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+        initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
     )
-    cluster.add_node(**node)
     try:
+        for environment in environments or [{}] * (count - 1):
+            cluster.add_node(**NODE, env_vars=dict(environment))
         yield cluster
     finally:
         cluster.shutdown()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cpsd.cli import main
-from ray_clusters import contents, two_nodes
+from ray_clusters import contents, nodes
 
 pytestmark = pytest.mark.ray
 
@@ -29,7 +29,7 @@ def test_a_comparison_on_a_cluster_is_the_one_without(digits: Path, tmp_path: Pa
     ]  # fmt: skip
     here, there = tmp_path / "here", tmp_path / "there"
     assert main([*arguments, str(here)]) == 0
-    with two_nodes() as cluster:
+    with nodes() as cluster:
         on = ["--executor", "ray", "--ray-address", cluster.address]
         assert main([*arguments, str(there), *on]) == 0
     assert figures(there) == figures(here)

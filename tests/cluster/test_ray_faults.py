@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from cpsd.cli import EXIT_INTERRUPTED, main
-from ray_clusters import assert_same_run, two_nodes
+from ray_clusters import assert_same_run, nodes
 
 pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    with two_nodes() as cluster:
+    with nodes() as cluster:
         yield cluster
 
 

@@ -14,7 +14,7 @@ from cpsd.cli import main
 from cpsd.data.sources import load_records
 from cpsd.pipeline import Pipeline
 from cpsd.run import RunDirectory, StageState
-from ray_clusters import assert_same_run, two_nodes
+from ray_clusters import assert_same_run, nodes
 from tiny import StopError, StopIn
 
 pytestmark = pytest.mark.ray
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[str]]:
     """Arguments that name a cluster of two nodes."""
-    with two_nodes() as cluster:
+    with nodes() as cluster:
         yield ["--executor", "ray", "--ray-address", cluster.address]
 
 
