@@ -107,6 +107,34 @@ def test_what_is_sent_in_part_is_not_whole(
     }
 
 
+def test_what_several_runs_share_is_sent_once(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("cpsd.folder_copy.WORTH_COPYING", 7)
+    sent: list[str] = []
+    put_file = type(s3).put_file
+
+    def put(system: Any, local: str, there: str) -> None:
+        sent.append(there)
+        put_file(system, local, there)
+
+    monkeypatch.setattr(type(s3), "put_file", put)
+    with at_home(RUN) as folder:
+        for name in ("one", "two", "three"):
+            write_text(folder / name / "teacher.txt", "weights")
+    with at_home(RUN) as folder:
+        write_text(folder / "later" / "teacher.txt", "weights")
+        write_text(folder / "later" / "small.txt", "weight")
+        write_text(folder / "one" / "small.txt", "weight")
+    assert len([place for place in sent if place.endswith("teacher.txt")]) == 1
+    assert len([place for place in sent if place.endswith("small.txt")]) == 2
+    other_machine(monkeypatch, tmp_path / "other")
+    read = files_of(brought(RUN))
+    assert [read[f"{name}/teacher.txt"] for name in ("one", "two", "three", "later")] == [
+        b"weights"
+    ] * 4
+
+
 def test_checkpoints_are_never_overwritten(
     s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
