@@ -18,7 +18,21 @@ def row(index: int, name: str, differences: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "description": f"what {name} is",
         "runs": [
-            {"path": f"runs/{index}/{seed}", "seed": seed, "teacher_set": None} for seed in (0, 1)
+            {
+                "path": f"runs/{index}/{seed}",
+                "seed": seed,
+                "teacher_set": None,
+                "learning_curve": None
+                if ": " in name
+                else {
+                    "epochs": 24,
+                    "best_epoch": 8 + seed,
+                    "best": 0.5,
+                    "last": 0.48,
+                    "lost": 0.02,
+                },
+            }
+            for seed in (0, 1)
         ],
         "cost": {
             "seconds": 15.0 * index,
@@ -39,6 +53,10 @@ def row(index: int, name: str, differences: dict[str, Any]) -> dict[str, Any]:
         "differences": differences,
         "average_precision": {"test": {"cat": 0.5, "</script>": 0.25 + 0.1 * index}},
     }
+
+
+def _learning_curve(best_epoch: int) -> dict[str, Any]:
+    return {"epochs": 24, "best_epoch": best_epoch, "best": 0.5, "last": 0.48, "lost": 0.02}
 
 
 def comparison(folder: Path) -> Path:

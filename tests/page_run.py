@@ -143,7 +143,7 @@ def _write_settings(
         "image": {"size": 64},
         "model": {"backbone": "resnet18", "weights": "none", "head": "linear"},
         "training": {"epochs": 4},
-        "teachers": {"epochs": 2, "given": None},
+        "teachers": {"epochs": 2, "given": None, "shared_stages": 3, "start": "baseline"},
         "student": {"epochs": None, "start": None},
         "distillation": {"weight": 0.5, "alpha": 0.25, "term": "squared-error"},
         "evaluation": {"threshold": 0.5, "top_k": 3},

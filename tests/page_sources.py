@@ -166,6 +166,7 @@ DERIVED: dict[str, Callable[[list[Any]], Any]] = {
     "mean": lambda found: sum(found) / len(found),
     "length": lambda found: len(found[0]),
     "rows": lambda found: len(found[0]) - 1,
+    "last-epoch": lambda found: float(found[0][-1][found[0][0].index(f"validation_{found[1]}")]),
     "share": _share_inside,
     "pairs": _pairs,
     "links": lambda found: min(_pairs(found), 2 * len(found[0].labels), 320),

@@ -116,6 +116,23 @@ def test_the_figures_are_those_of_the_predictions(compared: Path) -> None:
             assert difference == pytest.approx(np.mean(found) - baseline, abs=1e-6)
 
 
+def test_every_arm_has_the_learning_curve_of_what_it_trained_last(compared: Path) -> None:
+    content = json.loads((compared / "compare.json").read_text())
+    for row in content["rows"]:
+        for run in row["runs"]:
+            if ": " in row["name"]:
+                assert run["learning_curve"] is None
+                continue
+            predictor = "baseline" if "baseline" in row["name"] else "student"
+            card = json.loads((compared / run["path"] / predictor / "model.json").read_text())
+            curve = run["learning_curve"]
+            assert curve["epochs"] == (6 if row["name"] == "baseline-long" else 1)
+            kept = card["training"]
+            assert curve["best_epoch"] == kept["epoch"]
+            assert curve["best"] == pytest.approx(kept["validation_mAP"], abs=1e-9)
+            assert curve["best"] - curve["last"] == pytest.approx(curve["lost"], abs=1e-12)
+
+
 def test_costs_count_what_was_shared(compared: Path) -> None:
     content = json.loads((compared / "compare.json").read_text())
     costs = {row["name"]: row["cost"] for row in content["rows"]}

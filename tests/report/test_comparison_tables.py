@@ -29,8 +29,9 @@ def row(name: str, interval_of_test: Any, **differences: Any) -> dict[str, Any]:
     }
 
 
-CONTENT = {
+CONTENT: dict[str, Any] = {
     "splits": ["test"],
+    "teacher_sets": 2,
     "rows": [
         row("baseline", interval(0.5, 0.45, 0.55, 3)),
         row(
@@ -56,6 +57,12 @@ def test_every_row_has_its_interval_and_its_difference() -> None:
         ["", "cpsd [x]", "3", "51.2 (47.0 to 55.2)", "+1.2 (-0.1 to +2.5)"],
         ["", "cpsd [x]: teachers", "2 sets", "53.0", ""],
     ]
+
+
+def test_one_teacher_set_is_said_below_the_table() -> None:
+    note = "conditional on one teacher set"
+    assert note not in " ".join(printed(comparison_table(CONTENT)))
+    assert note in " ".join(printed(comparison_table({**CONTENT, "teacher_sets": 1})))
 
 
 def test_costs_are_in_plain_trainings_seconds_operations_and_pictures() -> None:

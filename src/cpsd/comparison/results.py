@@ -24,6 +24,7 @@ from cpsd.evaluation.scoreboard import BASELINE, TEACHERS
 from cpsd.evaluation.verdict import headline, verdict
 from cpsd.run_predictions import predictions_file, threshold_of
 from cpsd.seeds import derive_seed
+from cpsd.training.learning_curve import read_learning_curve
 
 REFERENCES = (BASELINE, BASELINE_LONG)
 """What every other row is held against."""
@@ -192,11 +193,14 @@ class Results:
 
     def _run_json(self, row: Row, number: int) -> dict[str, Any]:
         run, cost = row.runs[number], row.costs[number]
+        # Teachers, who have no seed, are several trainings and none of them all labels'.
+        curve = read_learning_curve(run.path / run.arm.predictor) if row.seeds else None
         return {
             "path": run.path.relative_to(self.folder).as_posix(),
             "seed": run.seed if row.seeds else None,
             "teacher_set": run.teacher_set if row.taught else None,
             "cost": {**cost.to_json(), "passes": passes(cost)},
+            "learning_curve": None if curve is None else curve.to_json(),
             "scores": {
                 split: {
                     metric: getattr(row.scores[split][number].metrics, metric) for metric in METRICS

@@ -35,6 +35,8 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
                 *(_difference(row, reference, split) for reference in references),
             )
         table.add_section()
+    if content["teacher_sets"] == 1:
+        table.caption = "Of arms with teachers, conditional on one teacher set."
     return table
 
 

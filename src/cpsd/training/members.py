@@ -20,6 +20,7 @@ from cpsd.files import write_text, written_whole
 from cpsd.labels import Targets
 from cpsd.models.ensemble import TeacherEnsemble
 from cpsd.models.weights import read_own_weights, write_weights
+from cpsd.training.learning_curve import METRICS_FILE
 
 Scorer = Callable[[NDArray[np.float32], Targets], float]
 """Logits and targets, both (N, C), to a number: higher is better, NaN where none can be given."""
@@ -96,7 +97,7 @@ class Member:
             ",".join(f"{row[key]:.10g}" if key in row else "" for key in keys)
             for row in self.history
         ]
-        write_text(self.folder / "metrics.csv", "\n".join([",".join(keys), *lines]) + "\n")
+        write_text(self.folder / METRICS_FILE, "\n".join([",".join(keys), *lines]) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs beside the weights."""

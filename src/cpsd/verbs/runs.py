@@ -1,6 +1,6 @@
 """The verbs that do stages of a run: run, partition, train, distill."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,11 +33,11 @@ from cpsd.process_group import (
 from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
-from cpsd.run import MARKS, RunDirectory
+from cpsd.run import MARKS, RunDirectory, Stage, StageState
 from cpsd.run_home import at_home, brought_if_there
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
 from cpsd.verbs.executors import chosen_executor, require_executor
-from cpsd.verbs.shown_run import show_partitions, show_run
+from cpsd.verbs.shown_run import show_partitions, show_run, told_of_plain_training
 from cpsd.verbs.terminal import (
     announce,
     console,
@@ -52,6 +52,8 @@ Made = TypeVar("Made")
 
 PARTITIONS = "partitions/"
 """How the names of the stages begin that cut the labels into parts."""
+TRAINED_TEACHERS = "teachers/"
+"""How the names of the stages begin that train teachers."""
 PICTURE_MEMORY = "pictures.npz"
 """Beside the marks of stages: which pictures were looked at."""
 
@@ -124,7 +126,7 @@ def _run_in(
             wanted=stages[:until],
             redo=arguments.redo,
             facts=run_facts(config, records, notices),
-            announce=announce,
+            announce=announcing(directory.path, stages),
             config=as_yaml(config),
         )
         executor.begin(work)
@@ -134,6 +136,21 @@ def _run_in(
     if not last_stage:
         say_page(write_report(directory.path))
     return 0
+
+
+def announcing(run: Path, stages: Sequence[Stage]) -> Callable[[Stage, StageState], None]:
+    """Return what prints stages, and whether plain training overfitted before teachers are trained.
+
+    Then it can still be decided that they are not worth it.
+    """
+    first = next((stage.name for stage in stages if stage.name.startswith(TRAINED_TEACHERS)), None)
+
+    def tell(stage: Stage, state: StageState) -> None:
+        if stage.name == first and state is not StageState.DONE:
+            say(told_of_plain_training(run))
+        announce(stage, state)
+
+    return tell
 
 
 def told_of_devices(config: RunConfig) -> list[str]:
@@ -158,7 +175,7 @@ def _one_after_another(group: ProcessGroup, work: Callable[[], Made]) -> Made:
 
 
 partition = partial(run, last_stage=PARTITIONS)
-train = partial(run, last_stage="teachers/")
+train = partial(run, last_stage=TRAINED_TEACHERS)
 distill = partial(run, last_stage=STUDENT)
 
 

@@ -31,6 +31,27 @@ def test_every_number_is_what_the_file_says(tmp_path: Path) -> None:
         assert place in shown
 
 
+def test_each_arm_says_how_far_its_training_went_past_its_best(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    shown = read_page(write_comparison_report(folder)).shown
+    texts: dict[str, list[str]] = {}
+    for one in shown:
+        if "/learning_curve/" in one.sources[0]:
+            texts.setdefault(one.sources[0].split("/")[2], []).append(one.text)
+            assert (one.derived, len(one.sources)) == ("mean", 2)
+    of_arm = ["24", "8.5", "50.0", "48.0", "2.0"]
+    assert texts == {"0": of_arm, "1": of_arm, "3": of_arm}  # the second row is of teachers
+
+
+def test_one_teacher_set_is_said_in_the_tables_caption(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    words = "conditional on one teacher set; means"
+    assert words in "".join(read_page(write_comparison_report(folder)).texts)
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    (folder / COMPARE_FILE).write_text(json.dumps({**content, "teacher_sets": 2}), encoding="utf-8")
+    assert words not in "".join(read_page(write_comparison_report(folder)).texts)
+
+
 def test_words_of_the_comparison_stand_on_the_page(tmp_path: Path) -> None:
     page = read_page(write_comparison_report(comparison(tmp_path / "c")))
     whole = "".join(page.texts)

@@ -118,6 +118,33 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     assert all(shown.text == expected(run, shown) for shown in page.shown)
 
 
+def test_teachers_that_are_made_of_the_baseline_are_told(page: Page, tmp_path: Path) -> None:
+    words = "stages of the trained baseline, which stay as they are and are the same for all"
+    assert words in _whole(page)
+    run = make_run(tmp_path / "run", findings=False)
+    settings = run / "config.yaml"
+    faithful = settings.read_text().replace("start: baseline", "start: fresh")
+    settings.write_text(faithful.replace("shared_stages: 3", "shared_stages: 0"))
+    told = _whole(read_page(write_report(run)))
+    assert "of the trained baseline" not in told
+    assert "where the baseline ended" not in told
+
+
+def test_plain_training_that_overfitted_is_named(page: Page, tmp_path: Path) -> None:
+    assert "Plain training overfitted" not in _whole(page)
+    run = make_run(tmp_path / "run", findings=False)
+    metrics = "epoch,loss,validation_raw\n0,0.5,0.5\n1,0.4,0.488\n"
+    (run / "baseline/metrics.csv").write_text(metrics, encoding="utf-8")
+    found = read_page(write_report(run))
+    assert "Plain training overfitted" in _whole(found)
+    sources = ["baseline/metrics.csv", "baseline/model.json#/training/weights"]
+    assert [shown.text for shown in found.shown if shown.sources == sources] == ["48.8"]
+
+
+def _whole(page: Page) -> str:
+    return " ".join(" ".join(page.texts).split())
+
+
 def test_figures_that_are_not_defined_are_dashes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", findings=False, splits=("test",))
     board = json.loads((run / "evaluation" / "test.json").read_text(encoding="utf-8"))

@@ -18,13 +18,21 @@ from cpsd.report.page.page_data import graph_data, precision_column
 from cpsd.report.page.partition_view import partition_views
 from cpsd.report.page.results import Score, span, tone
 from cpsd.report.page.run_files import RunFiles, place
-from cpsd.report.page.traced import Traced, figure
+from cpsd.report.page.traced import Figure, Format, Traced, average, figure
 from cpsd.report.tables import in_order
 
 COMPARE_FILE = "compare.json"
 METRICS = ("mAP", "CF1", "OF1")
 REFERENCES = ("baseline", "baseline-long")
 """The arms that every other is compared to."""
+LEARNING_CURVE: dict[str, Format] = {
+    "epochs": "count",
+    "best_epoch": "times",
+    "best": "percent",
+    "last": "percent",
+    "lost": "percent",
+}
+"""What is shown of an arm's learning curves, and how."""
 NO_RUN: dict[str, Any] = {"manifest": None, "config": None, "partitions": None, "scored": []}
 """What is known of the method before its first run is done."""
 
@@ -123,6 +131,7 @@ def comparison_context(files: RunFiles) -> dict[str, Any]:
         "arms": arms,
         "splits": [_split(content, split) for split in _splits(content)],
         "most_seconds": max(seconds, default=0) or 1,
+        "trainings": [row for arm in arms if (row := _training(arm)) is not None],
         "runs": runs,
         "method": content.at("method"),
         "paragraphs": [p for p in str(content.at("method").value or "").split("\n\n") if p.strip()],
@@ -272,6 +281,19 @@ def _row(arm: Traced, split: str) -> Row:
 
 def _difference(spanned: Traced) -> Score:
     return Score(figure(spanned.at("mean"), "points"), span(spanned, signed=True), tone(spanned))
+
+
+def _training(arm: Traced) -> tuple[str, *tuple[Figure, ...]] | None:
+    """Return an arm's name and what ``LEARNING_CURVE`` names, as means over its runs.
+
+    None for teachers, and where no run says it.
+    """
+    curves = [run.at("learning_curve") for run in arm.at("runs").entries()]
+    curves = [curve for curve in curves if curve.there]
+    if not curves:
+        return None
+    means = [average([c.at(key) for c in curves], how) for key, how in LEARNING_CURVE.items()]
+    return str(arm.at("name").value), *means
 
 
 def _link(files: RunFiles, run: Traced) -> RunLink:

@@ -41,6 +41,7 @@ Derivation = Literal[
     "links",
     "pairs",
     "rows",
+    "last-epoch",
 ]
 """How a number follows from its places; empty where it stands in one as it is."""
 ABSENT = "\N{EN DASH}"

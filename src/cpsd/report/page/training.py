@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cpsd.report.page.run_files import RunFiles
 from cpsd.report.page.traced import Figure, Traced, figure, length, show
+from cpsd.training.learning_curve import LearningCurve, read_learning_curve
 
 CURVES = ("loss", "validation_raw", "validation_ema")
 """Columns of ``metrics.csv`` that are drawn."""
@@ -23,6 +24,8 @@ class MemberHistory:
         kept_epoch: from one, as the page says it.
         kept_weights: ``raw`` or ``ema``.
         score: mAP on validation of what was kept.
+        last: the same weights' after the last epoch.
+        overfitted: whether that is clearly lower.
         num_labels: that it learned.
         num_epochs: that it was trained for.
     """
@@ -35,6 +38,8 @@ class MemberHistory:
     kept_epoch: Figure
     kept_weights: Figure
     score: Figure
+    last: Figure
+    overfitted: bool
     num_labels: Figure
     num_epochs: Figure
 
@@ -63,6 +68,7 @@ def _history(files: RunFiles, folder: str) -> MemberHistory:
     header, *rows = files.csv(file) or [[]]
     columns = {name: index for index, name in enumerate(header)}
     card = files.json(f"{folder}/model.json")
+    curve = read_learning_curve(files.path(folder))
     return MemberHistory(
         name=folder,
         group=folder if folder.count("/") == 0 else folder.rsplit("/", maxsplit=1)[0],
@@ -77,11 +83,19 @@ def _history(files: RunFiles, folder: str) -> MemberHistory:
         kept_epoch=figure(_training(card, "epoch"), "count"),
         kept_weights=figure(_training(card, "weights"), "value"),
         score=figure(_training(card, "validation_mAP"), "percent"),
+        last=_last(files.place(file), _training(card, "weights"), curve),
+        overfitted=curve is not None and curve.overfits,
         num_labels=length(card.at("labels")),
         num_epochs=Figure(
             show(len(rows), "count"), (files.place(file),), "count", "rows", len(rows)
         ),
     )
+
+
+def _last(file: str, weights: Traced, curve: LearningCurve | None) -> Figure:
+    number = None if curve is None else curve.last
+    sources = (file, weights.source)
+    return Figure(show(number, "percent"), sources, "percent", "last-epoch", number)
 
 
 def _training(card: Traced, key: str) -> Traced:
