@@ -1,5 +1,6 @@
 """Batch norm folded into convolutions: the same logits, and a network left as it was."""
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -262,11 +263,26 @@ def test_users_networks_are_folded_where_that_is_right(
     assert_folded_is_eager(settled(Own(way)), norms=norms)
 
 
-def test_a_network_that_fails_on_one_picture_is_left_alone() -> None:
-    network = settled(Own(only_batches))
-    with folded(network) as quick, torch.inference_mode():
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        (only_batches, "fails on a single picture (one picture is no batch)"),
+        (used_twice, "would give other logits"),
+    ],
+)
+def test_a_network_that_cannot_be_folded_is_left_alone_and_that_is_said(
+    way: Callable[[Own, Tensor], Tensor], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = settled(Own(way))
+    with (
+        caplog.at_level(logging.INFO, "cpsd"),
+        folded(network) as quick,
+        torch.inference_mode(),
+    ):
         torch.testing.assert_close(quick(IMAGES), network(IMAGES))
         assert num_folded(network) == 0
+    (said,) = caplog.messages
+    assert reason in said
 
 
 def test_weights_made_of_others_are_left_alone() -> None:

@@ -6,6 +6,7 @@ which takes longer than many a convolution: those are bound by arithmetic, it by
 the activation that follows is computed by the convolution too (``cpsd.models.onednn``).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,12 +22,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from cpsd.models.onednn import FusedConvolution, is_known_activation, is_possible
 from cpsd.models.trunk import SharedModule, one_pass
 
+logger = logging.getLogger(__name__)
+
 WORTH_IT = 8
 """Pictures from which on it pays to look first: that takes as long as two pictures."""
 
 TOLERANCE = 1e-4
 """By how much logits may differ, as a share of the largest, or of 1 where that is smaller; rounding
 makes about 1e-6 of it."""
+
+_UNFOLDED = "so it predicts as it is: slower than it might, with the same result."
 
 _PLAIN_CONVOLUTIONS = (nn.Conv2d.forward, Conv2dSame.forward)
 """Those that multiply pictures by their weight as it is; others make another of it first."""
@@ -99,7 +104,8 @@ def _fold(predictor: nn.Module, images_B3HW: Tensor, undo: ExitStack, *, as_one:
         try:
             chains, expected = _watched(predictor, first_13HW.clone())
         # A user's own network may fail on one picture in any way, and work on its batches.
-        except Exception:
+        except Exception as error:
+            logger.info("The network fails on a single picture (%s), %s", error, _UNFOLDED)
             return
     scale = max(1.0, float(expected.abs().max()))
     # What takes the norm's output beside its activation is seen in the logits alone.
@@ -112,6 +118,7 @@ def _fold(predictor: nn.Module, images_B3HW: Tensor, undo: ExitStack, *, as_one:
             if bool(((found - expected).abs() <= TOLERANCE * scale).all()):
                 undo.push(attempt.pop_all())
                 return
+    logger.info("With batch norm folded the network would give other logits, %s", _UNFOLDED)
 
 
 def _watched(predictor: nn.Module, image_13HW: Tensor) -> tuple[list[_Chain], Tensor]:
