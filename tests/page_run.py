@@ -138,7 +138,7 @@ def _write_settings(
             "test_split": None,
             "validation_fraction": 0.1,
             "test_fraction": 0.2,
-            "limit": None,
+            "limit": 300,
         },
         "image": {"size": 64},
         "model": {"backbone": "resnet18", "weights": "none", "head": "linear"},

@@ -67,6 +67,7 @@ def test_the_methods_runs_have_findings_and_pages_and_the_arms_own_baseline(comp
         assert (run / baseline).samefile(compared / "runs/baseline" / seed / baseline)
         assert (run / "findings/context-test.json").is_file()
         assert (run / "evaluation/test-unseen.json").is_file()
+        assert (run / "explanations/gallery.json").is_file()
     page = (compared / "report.html").read_text(encoding="utf-8")
     assert all(f'href="runs/cpsd/{seed}/report.html"' in page for seed in SEEDS)
     assert "<h1" in (first := (compared / "runs/cpsd/0/report.html").read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,8 +213,21 @@ def test_real_metrics_of_the_same_predictor_differ_nowhere() -> None:
 def test_method_names_what_intervals_cover_and_what_not() -> None:
     for words in ("further seeds and further test splits", "other data", "one teacher set"):
         assert words.replace("one ", "") in METHOD
-    assert METHOD.count("\n\n") == 4
+    assert METHOD.count("\n\n") == 5
     assert max(map(len, METHOD.split("\n\n"))) < 700
+
+
+def test_method_names_the_coverage_that_was_found() -> None:
+    evidence = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text("utf-8")
+    section = evidence.split("## How often the intervals")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[2:3].isdigit()]
+    first = [float(cell.strip("*")) for row in rows if len(row) == 8 for cell in row[3:5]]
+    second = [(row[2], float(row[5].strip("*"))) for row in rows if len(row) == 7]
+    assert (len(first), len(second)) == (54, 10)
+    rare = [found for positives, found in second if positives == "5"]
+    found = [*first, *(found for positives, found in second if positives != "5")]
+    assert f"{min(found):.0f} to {max(found):.0f} %" in METHOD
+    assert f"{rare[0]:.0f} % for a label with five positives" in METHOD
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from cpsd.execution import Executor, LocalExecutor, RunWork, needed
 from cpsd.files import read_json
 from cpsd.method import student_config
 from cpsd.partition import read_partition
-from cpsd.pipeline import EVALUATION, FINDINGS, Pipeline
+from cpsd.pipeline import EVALUATION, EXPLANATIONS, FINDINGS, Pipeline
 from cpsd.run import RunDirectory, Stage, StageState
 from cpsd.run_predictions import PREDICTIONS
 from cpsd.training.soft_label_writing import Progress, uncounted
@@ -209,7 +209,8 @@ class Comparison:
             scored = (arm.predictor, *arm.ensembles)
             # The method's own runs say what scores do not, unless it needs a further baseline.
             same_baseline = student_config(config).training.epochs == config.training.epochs
-            findings = (EVALUATION, FINDINGS) if arm.name == CPSD and same_baseline else ()
+            told = (EVALUATION, FINDINGS, EXPLANATIONS)
+            findings = told if arm.name == CPSD and same_baseline else ()
             work = RunWork(
                 stages,
                 directory,

@@ -74,6 +74,12 @@ def test_bounds_of_the_affinities_are_those_of_the_graph(run: Path, page: Page) 
     assert bounds <= {text.strip() for text in page.texts}
 
 
+def test_sentences_of_the_protocol_stand_apart(page: Page) -> None:
+    told = "".join(page.texts)
+    assert "300 pictures of each split were used." in told
+    assert "used.The run" not in told
+
+
 def test_names_stand_on_the_page_as_text(run: Path, page: Page) -> None:
     whole = "".join(page.texts)
     for name in HOSTILE:
