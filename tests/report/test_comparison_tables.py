@@ -4,7 +4,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cpsd.report.comparison_tables import comparison_table, cost_table
+from cpsd.report.comparison_tables import comparison_table, cost_table, learning_curve_table
 
 
 def interval(mean: float, low: float | None, high: float | None, seeds: int | None) -> Any:
@@ -63,6 +63,22 @@ def test_one_teacher_set_is_said_below_the_table() -> None:
     note = "conditional on one teacher set"
     assert note not in " ".join(printed(comparison_table(CONTENT)))
     assert note in " ".join(printed(comparison_table({**CONTENT, "teacher_sets": 1})))
+
+
+def test_learning_curves_are_means_over_seeds_and_teachers_have_none() -> None:
+    first = {"epochs": 24, "best_epoch": 8, "best": 0.52, "last": 0.49}
+    second = {"epochs": 24, "best_epoch": 11, "best": 0.5, "last": 0.48}
+    curves: list[list[Any]] = [[first, second], [first], [None]]
+    rows = [
+        {**row, "runs": [{"learning_curve": curve} for curve in of_row]}
+        for row, of_row in zip(CONTENT["rows"], curves, strict=True)
+    ]
+    lines = printed(learning_curve_table({**CONTENT, "rows": rows}))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells == [
+        ["baseline", "24", "9.5", "51.0", "48.5"],
+        ["cpsd [x]", "24", "8.0", "52.0", "49.0"],
+    ]
 
 
 def test_costs_are_in_plain_trainings_seconds_operations_and_pictures() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cpsd.report.tables import amount, counted_by, flops_of, in_order, times
+from cpsd.report.tables import amount, counted_by, flops_of, in_order, percent, times
 
 METRIC = "mAP"
 
@@ -65,6 +65,31 @@ def cost_table(content: Mapping[str, Any]) -> Table:
             f"{cost['images_backward']:,}",
         )
     table.caption = counted_by(row["cost"] for row in content["rows"])
+    return table
+
+
+def learning_curve_table(content: Mapping[str, Any]) -> Table:
+    """Return how far each arm's training went past its best epoch, as a mean over seeds.
+
+    Args:
+        content: of ``compare.json``.
+    """
+    table = Table(
+        title="mAP on validation, in percent: a point less at the end is overfitting",
+        title_justify="left",
+    )
+    table.add_column("arm", overflow="fold")
+    for head in ("epochs", "best epoch", "mAP there", "after the last"):
+        table.add_column(head, overflow="fold", justify="right")
+    for row in content["rows"]:
+        curves = [run["learning_curve"] for run in row["runs"] if run["learning_curve"]]
+        if curves:
+            epochs, best_epoch, best, last = (
+                sum(curve[key] for curve in curves) / len(curves)
+                for key in ("epochs", "best_epoch", "best", "last")
+            )
+            cells = (f"{epochs:.0f}", f"{best_epoch:.1f}", percent(best), percent(last))
+            table.add_row(escape(row["name"]), *cells)
     return table
 
 

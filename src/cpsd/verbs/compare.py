@@ -15,7 +15,7 @@ from cpsd.errors import ConfigError
 from cpsd.fast import fast
 from cpsd.files import write_json
 from cpsd.manifest import run_facts
-from cpsd.report.comparison_tables import comparison_table, cost_table
+from cpsd.report.comparison_tables import comparison_table, cost_table, learning_curve_table
 from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
@@ -139,7 +139,7 @@ def _show_run(results: Results, run: ComparedRun) -> None:
 def _show(results: Results) -> None:
     """Print the tables of what is done so far, and what they say."""
     content = results.to_json()
-    console.print(comparison_table(content), cost_table(content))
+    console.print(comparison_table(content), cost_table(content), learning_curve_table(content))
     for split, found in content["verdicts"].items():
         headline = [found["headline"]] if found["headline"] else []
         texts = [*headline, *(verdict["text"] for verdict in found["verdicts"])]

@@ -43,6 +43,17 @@ def test_each_arm_says_how_far_its_training_went_past_its_best(tmp_path: Path) -
     assert texts == {"0": of_arm, "1": of_arm, "3": of_arm}  # the second row is of teachers
 
 
+def test_a_comparison_of_an_earlier_version_says_nothing_of_its_trainings(tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "c")
+    content = json.loads((folder / COMPARE_FILE).read_text(encoding="utf-8"))
+    for row in content["rows"]:
+        for run in row["runs"]:
+            del run["learning_curve"]
+    (folder / COMPARE_FILE).write_text(json.dumps(content), encoding="utf-8")
+    told = "".join(read_page(write_comparison_report(folder)).texts)
+    assert "Nothing is known of the trainings" in told
+
+
 def test_one_teacher_set_is_said_in_the_tables_caption(tmp_path: Path) -> None:
     folder = comparison(tmp_path / "c")
     words = "conditional on one teacher set; means"
