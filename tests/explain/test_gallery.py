@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -128,6 +129,24 @@ def test_places_that_are_known_are_told(tmp_path: Path) -> None:
     for entry in gallery["entries"]:
         assert entry["boxes"] == [pytest.approx(expected)]
         assert (entry["width"], entry["height"]) == (192, 144)
+
+
+def test_one_label_does_not_fill_the_gallery_of_few_pictures(
+    records: Records, tmp_path: Path
+) -> None:
+    rows, networks = records.indices("train")[:13], predictors()
+    logits = logits_of(networks, records, rows)
+    # In every picture without it the predictors differ most about one label.
+    rarest = int(records.targets[rows].sum(axis=0).argmin())
+    logits["student"][:, rarest] += 9
+    gallery = write_gallery(
+        tmp_path, networks, records, rows, logits, CONFIG, split="train", number=12
+    )
+    entries = gallery["entries"]
+    assert "half of the labels there and half not, and at most 3 pictures" in gallery["selection"]
+    assert len({entry["image"] for entry in entries}) == 12
+    assert max(Counter(entry["label"] for entry in entries).values()) == 3
+    assert sum(entry["target"] for entry in entries) == 6
 
 
 def test_a_gallery_of_nothing_is_empty(records: Records, tmp_path: Path) -> None:

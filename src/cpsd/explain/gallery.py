@@ -28,13 +28,13 @@ from cpsd.explain.overlay import COLOURS, fitted, nothing_to_compare, overlay
 from cpsd.explain.pointing import enlarging
 from cpsd.explain.pointing_game import boxes_in_shares
 from cpsd.files import write_json, written_whole
-from cpsd.labels import ABSENT, PRESENT, Targets
+from cpsd.labels import ABSENT, PRESENT, UNKNOWN, Targets
 
 GALLERY_FILE = "gallery.json"
 NUMBER = 12
 SIDE = 192
 """Pixels of a cell's longer side."""
-_CANDIDATES = 4  # for each entry, of which the maps are made
+_ROUNDS = 4  # of choosing candidates, of which the maps are made
 _LABEL_SHARE = 4  # a label has at most one entry in so many
 _GRID = 28  # places a side on which maps are compared
 _QUALITY = 82  # of the JPEG files: 5 to 15 KB each
@@ -76,7 +76,7 @@ def write_gallery(
     probabilities_KNC = np.stack([_probabilities(logits[name]) for name in predictors])
     spread_NC = np.ptp(probabilities_KNC, axis=0)
     targets_NC = records.targets[rows]
-    candidates = choose_pairs(spread_NC, targets_NC, number=_CANDIDATES * number)
+    candidates = _candidates(spread_NC, targets_NC, number)
     pairs = [(int(rows[n]), c) for n, c in candidates]
     maps, unexplained = _maps(predictors, records, pairs, config)
     entries: list[dict[str, Any]] = []
@@ -164,6 +164,27 @@ def choose_pairs(
         pairs += [(int(n), columns[n]) for n in np.flatnonzero(is_state_NC.any(axis=1))]
     scores = np.array([spread_NC[pair] for pair in pairs])
     return [pairs[p] for p in _best(scores, pairs, targets_NC, number)]
+
+
+def _candidates(
+    spread_NC: NDArray[np.float64], targets_NC: Targets, number: int
+) -> list[tuple[int, int]]:
+    """Return the pairs among which maps decide: `choose_pairs`, time and again.
+
+    A picture comes once a round, with another label each time. Of few pictures one round alone
+    would leave nothing to choose: one label may have the largest spread in all of them.
+    """
+    left_NC = targets_NC.copy()
+    if not (left_NC != UNKNOWN).any():
+        return choose_pairs(spread_NC, left_NC, number=_ROUNDS * number)
+    pairs: list[tuple[int, int]] = []
+    for _ in range(_ROUNDS):
+        if (left_NC != UNKNOWN).any():
+            found = choose_pairs(spread_NC, left_NC, number=number)
+            pairs += found
+            for pair in found:
+                left_NC[pair] = UNKNOWN  # passed over from now on
+    return pairs
 
 
 def map_difference(maps: Sequence[Maps]) -> NDArray[np.float64]:
