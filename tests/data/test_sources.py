@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cpsd.config import DataConfig
+from cpsd.data.check import check_data
 from cpsd.data.sources import case_twins, load_records, open_source, read_records
 from cpsd.errors import ConfigError, DataError
 from cpsd.labels import LabelSpace
@@ -38,6 +39,23 @@ def test_loads_a_table(tmp_path: Path) -> None:
         "1 of 4 pictures with known labels have no positive label; they are kept "
         "(data.without_positive drop leaves them out)."
     ]
+
+
+def test_commas_between_labels_are_noticed(tmp_path: Path) -> None:
+    rows = ['a.png,"x, y",train', "b.png,y,train", "c.png,x,val", "d.png,x,test"]
+    config = table(tmp_path, rows)
+    said = (
+        "'x, y' is taken for one label, and no picture has two. If commas stand between labels, "
+        "set data.separator to ','."
+    )
+    assert said in load_records(config, seed=0)[1]
+    assert said in check_data(config, seed=0).notices
+    records, notices = load_records(replace(config, separator=","), seed=0)
+    assert records.labels.names == ("x", "y")
+    assert said not in notices
+    # Where a picture has two labels, the other mark is in use.
+    other = table(tmp_path / "other", ['a.png,"x, y; z",train', *rows[1:]])
+    assert not any("taken for one label" in notice for notice in load_records(other, seed=0)[1])
 
 
 def test_a_limit_is_of_splits_that_are_drawn_first(tmp_path: Path) -> None:

@@ -134,6 +134,41 @@ def test_unknown_labels_by_name(
     assert found["b.jpg"] == expected
 
 
+def test_semicolons_between_cells(tmp_path: Path) -> None:
+    text = (
+        '\ufeffimage;labels;split\r\n"a;1.jpg";"cat; dog";train\r\nb,2.jpg;dog;test\r\nc.jpg;;\r\n'
+    )
+    records = read_table(written(tmp_path, text), CONFIG)
+    assert records.paths == ("a;1.jpg", "b,2.jpg", "c.jpg")
+    assert records.labels.names == ("cat", "dog")
+    assert records.targets.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert records.splits == ("train", "test", "")
+    columns = written(tmp_path, "image;cat;dog\na.jpg;1;0\n", "columns.csv")
+    assert as_dict(read_table(columns, CONFIG)) == {"a.jpg": {"cat": 1, "dog": 0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [("image;labels\na.jpg;cat; dog\n", "semicolon"), ("image,labels\na,b.jpg,cat\n", "comma")],
+)
+def test_a_mark_between_cells_within_one_needs_quotes(tmp_path: Path, text: str, mark: str) -> None:
+    with pytest.raises(DataError, match=rf"row 2: has 3 cells .* 2; put quotes .* a {mark} in it"):
+        read_table(written(tmp_path, text), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("header", "advice"),
+    [
+        ("filename,cat,dog", r"Name the one with pictures by data\.image_column\.$"),
+        ("imag,cat,dog", r"Did you mean 'imag'\?$"),
+        ("image|labels", r"Put commas between the cells \(tabs in a \.tsv file\)\.$"),
+    ],
+)
+def test_a_table_without_a_column_of_pictures(tmp_path: Path, header: str, advice: str) -> None:
+    with pytest.raises(DataError, match=rf"no column 'image'.*{advice}"):
+        read_table(written(tmp_path, f"{header}\na.jpg,1,0\n"), CONFIG)
+
+
 def test_unknown_column_beside_label_columns(tmp_path: Path) -> None:
     text = "image,cat,dog,unknown\na.jpg,1,0,dog\nb.jpg,1,0,wolf\n"
     source = table_source(written(tmp_path, text), CONFIG)
@@ -218,7 +253,7 @@ def test_a_bad_label_list_is_refused(
         ("image,Labels\na.jpg,x\n", ["'Labels'", "'labels'"]),
         ("image,labels,SPLIT\na.jpg,x,train\n", ["'SPLIT'", "'split'"]),
         ("imag,labels\na.jpg,x\n", ["'image'", "'imag'"]),
-        ("image;labels\na.jpg;x\n", ["'image;labels'", "commas"]),
+        ("image|labels\na.jpg|x\n", ["'image|labels'", "commas"]),
         ("image,labels,labels\na.jpg,x,y\n", ["'labels'", "twice"]),
         ("image,labels,\na.jpg,x,y\n", ["column 3", "no name"]),
         ("image,split\na.jpg,train\n", ["'labels'", "'image', 'split'"]),

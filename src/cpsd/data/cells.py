@@ -26,7 +26,8 @@ def lines(path: Path, faults: list[Fault]) -> Iterator[str]:
                         Fault(
                             "row",
                             f"line {number} is not UTF-8 at byte {error.start + 1} "
-                            f"(0x{line[error.start]:02x}); save the file as UTF-8.",
+                            f"(0x{line[error.start]:02x}); save the file as UTF-8 "
+                            "('CSV UTF-8').",
                         )
                     )
                     yield line.decode(errors="replace")

@@ -22,6 +22,7 @@ from cpsd.data.rows import Problem, ProblemKind, gather, read_label_list
 from cpsd.data.sources import (
     case_twins,
     choose_without_positive,
+    comma_notices,
     labels_without_positive,
     open_source,
     unlearnable_notices,
@@ -136,7 +137,11 @@ def check_data(
         labels=records.labels.names,
         counts=_counts(records, {problem.origin for problem in problems}),
         problems=_in_order(problems, records),
-        notices=(*notices, *unlearnable_notices(records)),
+        notices=(
+            *notices,
+            *comma_notices(records, config.separator),
+            *unlearnable_notices(records),
+        ),
     )
 
 

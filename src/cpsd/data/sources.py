@@ -66,7 +66,7 @@ def read_records(
     config = with_copies(config)
     source = open_source(config)
     records = read_strictly(source, labels or read_label_list(config.label_list))
-    return records, [*source.notices, *duplicate_notices(records), *case_notices(records.labels)]
+    return records, [*source.notices, *duplicate_notices(records), *_label_notices(records, config)]
 
 
 def load_records(
@@ -189,6 +189,24 @@ def case_notices(labels: LabelSpace) -> list[str]:
     return [
         f"The labels {' and '.join(map(repr, twins))} differ only in case; are they one label?"
         for twins in case_twins(labels)
+    ]
+
+
+def _label_notices(records: Records, config: DataConfig) -> list[str]:
+    return [*case_notices(records.labels), *comma_notices(records, config.separator)]
+
+
+def comma_notices(records: Records, separator: str) -> list[str]:
+    """Return a sentence where commas seem to stand between labels and another mark is looked for.
+
+    That is where labels have commas in them and no picture has two labels.
+    """
+    with_comma = [name for name in records.labels if "," in name]
+    if "," in separator or not with_comma or ((records.targets == PRESENT).sum(axis=1) > 1).any():
+        return []
+    return [
+        f"'{with_comma[0]}' is taken for one label, and no picture has two. If commas stand "
+        "between labels, set data.separator to ','."
     ]
 
 

@@ -1,6 +1,8 @@
 """Tables: a CSV, TSV or JSON Lines file with a row a picture.
 
-CSV and TSV have a header. Labels stand by name in one column, or in one column a label::
+CSV and TSV have a header. A CSV file whose header has semicolons and no comma has semicolons
+between its cells, as spreadsheets write it where the comma is the decimal mark; a cell of several
+labels then stands in quotes. Labels stand by name in one column, or in one column a label::
 
     image,labels,split                    image,cat,dog,split
     a.jpg,cat; dog,train                  a.jpg,1,1,train
@@ -32,6 +34,7 @@ from cpsd.errors import DataError, did_you_mean
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 
+_MARKS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _PRESENT = frozenset({"1", "1.0", "true", "yes", "present"})
 _ABSENT = frozenset({"0", "0.0", "false", "no", "absent"})
 _UNKNOWN = frozenset({"-1", "-1.0", "?", "unknown", ""})
@@ -72,7 +75,7 @@ def _cells(path: Path, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
     """Yield (row number, stripped cells) of every row with cells; the header is row 1."""
     reader = csv.reader(
         lines(path, faults),
-        delimiter=DELIMITERS[path.suffix.lower()],
+        delimiter=_delimiter(path),
         skipinitialspace=True,
         strict=True,
     )
@@ -92,6 +95,12 @@ def _cells(path: Path, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
             return
         if faults or any(cells):
             yield number, [cell.strip() for cell in cells]
+
+
+def _delimiter(path: Path) -> str:
+    delimiter = DELIMITERS[path.suffix.lower()]
+    header = next(lines(path, []), "")
+    return ";" if delimiter == "," and "," not in header and ";" in header else delimiter
 
 
 def _csv_source(path: Path, config: DataConfig, *, root: Path) -> Source:
@@ -122,11 +131,13 @@ def _header(path: Path, config: DataConfig) -> list[str]:
     if misnamed:
         raise DataError(f"{path} has {misnamed}")
     if config.image_column not in header:
-        alone = len(header) == 1 and any(mark in header[0] for mark in ";\t|")
+        alone = len(header) == 1 and any(mark in header[0] for mark in ",;\t|")
+        near = did_you_mean(config.image_column, header)
         raise DataError(
             f"{path} has no column '{config.image_column}'; its columns are {_quoted(header)}."
-            + did_you_mean(config.image_column, header)
+            + near
             + (" Put commas between the cells (tabs in a .tsv file)." if alone else "")
+            + ("" if alone or near else " Name the one with pictures by data.image_column.")
         )
     doubled = next((c for i, c in enumerate(header) if c in header[:i]), None)
     if doubled is not None:
@@ -155,7 +166,11 @@ def _csv_rows(
         origin = f"{path.name}, row {number}"
         if len(cells) != len(header) and not faults:
             faults.append(
-                Fault("row", f"has {len(cells)} cells where the header has {len(header)}.")
+                Fault(
+                    "row",
+                    f"has {len(cells)} cells where the header has {len(header)}; put quotes round "
+                    f"a cell with a {_MARKS[_delimiter(path)]} in it.",
+                )
             )
         if faults:
             yield Row("", origin, faults=tuple(faults))
