@@ -50,7 +50,8 @@ from cpsd.models.store import load_model, save_model
 from cpsd.models.weights import read_weights
 from cpsd.partition import read_partition, read_published_partition
 from cpsd.report.page import write_comparison_report, write_report
-from cpsd.run import MARKS, PARTIAL, RunDirectory, Stage
+from cpsd.run import RunDirectory
+from cpsd.stage import MARKS, PARTIAL, Stage
 from cpsd.trained import run_evaluation
 from cpsd.training.checkpoint import checkpoint_to_resume
 from cpsd.training.soft_label_writing import write_soft_labels

@@ -1,7 +1,8 @@
 """Clusters on this machine, for tests, the fault suite and benchmarks; runs held to each other."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,5 +49,38 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert list(one) == list(two)
     # Machine settings are told; they change no result.
     assert [name for name in one if one[name] != two[name] and name != "config.yaml"] == []
-    assert list((run / ".partial").iterdir()) == []
+    assert list((run / ".partial").glob("*")) == []
     assert not list(run.rglob("*.tmp"))
+
+
+@contextmanager
+def meanwhile(ready: Callable[[], bool], strike: Callable[[], None]) -> Iterator[list[str]]:
+    """Strike once when it is ready, while the block runs; yield a list that then has an entry."""
+    struck: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            if ready():
+                strike()
+                struck.append("struck")
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield struck
+    finally:
+        over.set()
+        watcher.join()
+
+
+def processes(mark: bytes, file: str = "cmdline") -> list[int]:
+    """Return the processes whose command line or environment has ``mark`` in it."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if mark in (folder / file).read_bytes():
+                    found.append(int(folder.name))
+    return found

@@ -30,6 +30,7 @@ LAYERS = (
     "config_yaml",
     "computing",
     "stage_files",
+    "stage",
     "run",
     "whole_files",
     "folder_copy",
@@ -133,7 +134,7 @@ def test_imports_point_to_earlier_layers(path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "others"),
     [
-        ("run", {"attempts", "cost", "errors", "files", "stage_files"}),
+        ("run", {"attempts", "cost", "errors", "files", "stage", "stage_files"}),
         ("evaluation", {"config", "errors", "files", "labels", "memory", "strategies"}),
         ("losses", {"config", "labels", "losses"}),
         (

@@ -5,7 +5,8 @@ import pytest
 from cpsd.cost import Cost
 from cpsd.errors import RunError
 from cpsd.execution import LocalExecutor, RunWork, needed
-from cpsd.run import RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
+from cpsd.stage import Stage, StageState
 
 
 def stage(name: str, *needs: str, fingerprint: str = "f1", outputs: tuple[str, ...] = ()) -> Stage:

@@ -12,7 +12,8 @@ from cpsd.cli import main
 from cpsd.cost import Cost
 from cpsd.data.sources import load_records
 from cpsd.pipeline import Pipeline
-from cpsd.run import Pieces, RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
+from cpsd.stage import Pieces, Stage, StageState
 from tiny import StopError, StopIn
 
 

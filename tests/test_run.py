@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cpsd.attempts import ATTEMPTS_FILE
 from cpsd.cost import OLD, Cost
 from cpsd.errors import RunError
 from cpsd.execution import LocalExecutor, RunWork
-from cpsd.run import RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
+from cpsd.stage import Stage, StageState
 
 HOLD_THE_LOCK = """
 import sys
@@ -226,6 +228,20 @@ def test_redo_replaces_changed_results_alone(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "student").iterdir()] == ["new.txt"]
     assert directory.state(new) is StageState.DONE
     assert directory.state(old) is StageState.CHANGED
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_a_result_replaces_goes_with_it(tmp_path: Path, taken: bool) -> None:
+    directory, other = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "other")
+    old, new = Work("model/a.txt", "model/b.txt"), Work("model/a.txt")
+    run_all(directory, old.stage())
+    stage = replace(new.stage(fingerprint="f2"), replaces=("model/b.txt",))
+    if taken:
+        run_all(other, stage)
+        assert directory.take(stage, other)
+    else:
+        run_all(directory, stage, redo=True)
+    assert [path.name for path in (tmp_path / "one" / "model").iterdir()] == ["a.txt"]
 
 
 def test_a_failed_redo_leaves_no_mark_of_the_old_result(tmp_path: Path) -> None:

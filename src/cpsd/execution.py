@@ -10,7 +10,8 @@ from cpsd.cost import Cost
 from cpsd.errors import RunError
 from cpsd.files import write_text
 from cpsd.process_group import ALONE, ProcessGroup
-from cpsd.run import RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
+from cpsd.stage import Stage, StageState
 
 
 def needed(stages: Sequence[Stage], *names: str) -> list[Stage]:
@@ -138,7 +139,7 @@ def follow(stages: Sequence[Stage], directory: RunDirectory, group: ProcessGroup
     folders: list[Path] = []
 
     def look(name: str) -> None:
-        folders.append(directory.copy_begun(name, group.share.index))
+        folders.append(directory.copy_begun(known[name], group.share.index))
 
     try:
         while (name := group.told(look)) is not None:

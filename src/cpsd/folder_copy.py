@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from cpsd.copies import AT_ONCE, NothingThereError, file_system, make_folder, reached
 from cpsd.errors import CpsdError
 from cpsd.files import TEMPORARY_SUFFIX
-from cpsd.run import MARKS
+from cpsd.stage import MARKS
 from cpsd.whole_files import Index, WholeFile, digest_of
 
 Seen = dict[str, tuple[int, int]]
@@ -163,6 +163,11 @@ class FolderCopy:
         for key in keys:
             with suppress(CpsdError), reached(f"{self.address}/{key}"):
                 file_system(self.address).rm_file(f"{self.address}/{key}")
+
+    def forget_folder(self, key: str) -> None:
+        """Remove a folder at the address; what cannot be removed is only in the way."""
+        with suppress(CpsdError), reached(f"{self.address}/{key}"):
+            file_system(self.address).rm(f"{self.address}/{key}", recursive=True)
 
 
 def _columns(files: Index) -> tuple[list[str], list[WholeFile]]:

@@ -23,10 +23,10 @@ from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_nam
 from cpsd.evaluation.thresholds import Criterion
 from cpsd.fingerprints import data_fingerprint, file_digest, fingerprint, source_digest
 from cpsd.method import student_config, teacher_config
-from cpsd.run import Stage
 from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.run_predictions import PREDICTIONS, predictions_folder
 from cpsd.scoring_work import ScoringWork
+from cpsd.stage import Stage
 from cpsd.trained import TEMPERATURES_FILE, THRESHOLDS_FILE
 from cpsd.training.soft_label_writing import Progress, uncounted
 from cpsd.training_work import TrainingWork, num_stored_views
@@ -238,12 +238,15 @@ class Pipeline:
         made_by = [stage.fingerprint for stage in predictions]
         criterion = self.config.evaluation.thresholds
         files = [TEMPERATURES_FILE, *([] if criterion is None else [THRESHOLDS_FILE])]
+        # Those of an earlier setting would be used by who is given the model alone.
+        replaces = [THRESHOLDS_FILE] if criterion is None else []
         return Stage(
             CALIBRATION,
             fingerprint(CALIBRATION, made_by, criterion),
             tuple(f"{name}/{file}" for name in (BASELINE, STUDENT) for file in files),
             self._scoring.calibration,
             needs=tuple(stage.name for stage in predictions),
+            replaces=tuple(f"{name}/{file}" for name in (BASELINE, STUDENT) for file in replaces),
         )
 
     def _findings(self, predictions: Sequence[Stage]) -> Stage:

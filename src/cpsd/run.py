@@ -18,11 +18,10 @@ its completion mark is written last. So what stands at its place is whole.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -39,59 +38,13 @@ from cpsd.files import (
     write_json,
     write_text,
 )
+from cpsd.stage import MARKS, Pieces, Stage, StageState
 from cpsd.stage_files import cost_in, damaged, read_object
 
-MARKS = ".stages"
-PARTIAL = ".partial"
 FINISHED = "finished.json"
 """In an unfinished stage: what it cost, once its work is done."""
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
-
-
-class StageState(Enum):
-    """Where a stage stands in a run directory."""
-
-    NEW = "to do"
-    STARTED = "to go on"
-    DONE = "done"
-    CHANGED = "settings changed"
-    """Finished or begun under other settings."""
-
-
-Pieces = Mapping[str, Callable[[], object]]
-"""Parts of a stage's work that do not need each other, by name."""
-
-
-def undivided(folder: Path) -> Pieces:
-    """Return the pieces of a stage that has none."""
-    return {}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a run.
-
-    Args:
-        name: ``teachers/co-occurrence``.
-        fingerprint: hash of every setting and input that the result depends on.
-        outputs: what it makes, relative to the run directory.
-        work: does it, writing into the folder it is given, and says what it cost.
-        needs: names of the stages whose outputs it reads.
-        trains: the processes that train together do its work together.
-        pieces: what may be done apart, anywhere and at once, before ``work`` puts it together; what
-            is there already is not among them.
-        computes: whether pictures go through networks in it, and a GPU is of use.
-    """
-
-    name: str
-    fingerprint: str
-    outputs: tuple[str, ...]
-    work: Callable[[Path], Cost]
-    needs: tuple[str, ...] = ()
-    trains: bool = False
-    pieces: Callable[[Path], Pieces] = undivided
-    computes: bool = False
 
 
 class RunDirectory:
@@ -150,13 +103,13 @@ class RunDirectory:
             RunError: a file of the run cannot be read, or its completion mark is damaged.
         """
         with _readable(self.path):
-            mark = self._read_mark(stage.name)
+            mark = self._read_mark(stage)
             if mark is not None:
                 if mark["fingerprint"] != stage.fingerprint:
                     return StageState.CHANGED
                 if all((self.path / output).exists() for output in stage.outputs):
                     return StageState.DONE
-            folder = self._partial(stage.name)
+            folder = self.path / stage.begun
             begun = folder / "fingerprint"
             if not begun.exists():
                 return StageState.NEW
@@ -194,20 +147,29 @@ class RunDirectory:
             RunError: as ``perform``.
         """
         with plain_file_errors(self.path):
-            folder = self._partial(stage.name)
+            folder = self.path / stage.begun
             piece = stage.pieces(folder).get(name)
             if piece is not None:
                 with attempt_at_piece(folder, name):
                     piece()
 
+    def work(self, stage: Stage) -> None:
+        """Do the work of ``stage``, or go on with it; ``perform`` puts in place what it has made.
+
+        Raises:
+            RunError: as ``perform``.
+        """
+        with plain_file_errors(self.path):
+            self._work(stage, self._begun(stage))
+
     def _begun(self, stage: Stage) -> Path:
         """Return the folder that ``stage`` works in; what is of other settings is removed."""
-        folder = self._partial(stage.name)
+        folder = self.path / stage.begun
         state = self.state(stage)
         if state in (StageState.CHANGED, StageState.NEW):
             shutil.rmtree(folder, ignore_errors=True)
         if state is StageState.CHANGED:
-            self._mark(stage.name).unlink(missing_ok=True)
+            (self.path / stage.mark).unlink(missing_ok=True)
         for left in folder.parent.glob(f"{folder.name}.rank-*"):  # by processes that were killed
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,12 +179,13 @@ class RunDirectory:
     def _perform(self, stage: Stage) -> Cost:
         folder = self._begun(stage)
         cost = self._work(stage, folder)
-        self._mark(stage.name).unlink(missing_ok=True)
+        (self.path / stage.mark).unlink(missing_ok=True)
         for output in stage.outputs:
             if (folder / output).exists():
                 self._put_in_place(folder / output, self.path / output)
+        self._drop_replaced(stage)
         write_json(
-            self._mark(stage.name),
+            self.path / stage.mark,
             {
                 "stage": stage.name,
                 "fingerprint": stage.fingerprint,
@@ -234,12 +197,12 @@ class RunDirectory:
         shutil.rmtree(folder)
         return cost
 
-    def copy_begun(self, name: str, rank: int) -> Path:
-        """Return a folder of the process ``rank`` with what the stage ``name`` has so far.
+    def copy_begun(self, stage: Stage, rank: int) -> Path:
+        """Return a folder of the process ``rank`` with what ``stage`` has so far.
 
         That process works there beside the one that performs the stage, and removes it.
         """
-        begun = self._partial(name)
+        begun = self.path / stage.begun
         copy = begun.with_name(f"{begun.name}.rank-{rank}")
         shutil.rmtree(copy, ignore_errors=True)
         link(begun, copy)
@@ -257,13 +220,14 @@ class RunDirectory:
         with plain_file_errors(self.path):
             if source.state(stage) is not StageState.DONE:
                 return False
-            folder = self._partial(stage.name)
+            folder = self.path / stage.begun
             shutil.rmtree(folder, ignore_errors=True)
             for output in stage.outputs:
                 link(source.path / output, folder / output)
             for output in stage.outputs:
                 self._put_in_place(folder / output, self.path / output)
-            write_json(self._mark(stage.name), read_json(source._mark(stage.name)))
+            self._drop_replaced(stage)
+            write_json(self.path / stage.mark, read_json(source.path / stage.mark))
             shutil.rmtree(folder)
             return True
 
@@ -273,7 +237,7 @@ class RunDirectory:
         Raises:
             RunError: it is not done.
         """
-        mark = self._read_mark(stage.name)
+        mark = self._read_mark(stage)
         if mark is None:
             raise RunError(f"The stage '{stage.name}' of {self.path} is not done yet.")
         return Cost.from_json(mark["cost"])
@@ -283,7 +247,7 @@ class RunDirectory:
 
         Each mark says its cost in plain trainings too, and ``method`` that of the whole method.
         """
-        marks = {stage.name: self._read_mark(stage.name) for stage in stages}
+        marks = {stage.name: self._read_mark(stage) for stage in stages}
         done = {name: mark for name, mark in marks.items() if mark is not None}
         costs = {name: Cost.from_json(mark["cost"]) for name, mark in done.items()}
         needs = {stage.name: list(stage.needs) for stage in stages}
@@ -295,21 +259,15 @@ class RunDirectory:
         content = {**facts, "stages": told, "method": account["method"]}
         write_json(self.path / "manifest.json", content)
 
-    def _mark(self, name: str) -> Path:
-        return self.path / MARKS / f"{name.replace('/', '.')}.json"
-
-    def _read_mark(self, name: str) -> dict[str, Any] | None:
+    def _read_mark(self, stage: Stage) -> dict[str, Any] | None:
         """Return the completion mark of a stage, None where there is none."""
-        path = self._mark(name)
+        path, name = self.path / stage.mark, stage.name
         if not path.exists():
             return None
         mark = read_object(path, name)
         if not isinstance(mark.get("fingerprint"), str):
             raise damaged(path, "it has no fingerprint", name)
         return {**mark, "cost": cost_in(mark.get("cost"), path, name).to_json()}
-
-    def _partial(self, name: str) -> Path:
-        return self.path / PARTIAL / name.replace("/", ".")
 
     def _work(self, stage: Stage, folder: Path) -> Cost:
         """Do the work of ``stage``, unless only its outputs are not in place yet."""
@@ -327,6 +285,10 @@ class RunDirectory:
         )
         write_json(finished, cost.to_json())
         return cost
+
+    def _drop_replaced(self, stage: Stage) -> None:
+        for name in stage.replaces:
+            (self.path / name).unlink(missing_ok=True)
 
     def _put_in_place(self, source: Path, destination: Path) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,9 @@ from cpsd.copies import NothingThereError, file_system, reached
 from cpsd.errors import RunError
 from cpsd.files import read_json, write_json
 from cpsd.folder_copy import FolderCopy
-from cpsd.run import MARKS, PARTIAL
+from cpsd.stage import MARKS, PARTIAL
 from cpsd.whole_files import (
+    MADE,
     WHOLE,
     Index,
     index_digest,
@@ -171,7 +172,7 @@ class RunCopy(FolderCopy):
         return True
 
     def tidy(self) -> None:
-        """Remove what was sent of unfinished stages and is in no list, as by a killed process."""
+        """Remove what was sent and is in no list, as by a killed process, and by its workers."""
         folder = f"{self.address}/{WHOLE}/objects"
         named = {file.key(name).rpartition("/")[2] for name, file in self.index.items()}
         names: list[object] = []
@@ -179,6 +180,7 @@ class RunCopy(FolderCopy):
             names = file_system(folder).ls(folder, detail=False)
         objects = {str(name).rpartition("/")[2] for name in names} - named
         self.forget({f"{WHOLE}/objects/{name}" for name in objects if name})
+        self.forget_folder(f"{WHOLE}/{MADE}")
 
     def _read_notes(self) -> dict[str, object]:
         try:

@@ -13,9 +13,9 @@ from pathlib import Path
 from cpsd.addresses import address_of, local_place
 from cpsd.copies import NothingThereError, fetch_folder
 from cpsd.lease import Lease
-from cpsd.run import PARTIAL
 from cpsd.run_copy import InUseError, RunCopy, is_read
 from cpsd.sending import sending
+from cpsd.stage import PARTIAL
 
 _LARGE = (PARTIAL, "soft_labels")
 

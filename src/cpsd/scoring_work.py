@@ -91,10 +91,7 @@ class ScoringWork:
             known = read_predictions(predictions_file(self.run, name, VALIDATION))
             temperatures = fit_temperatures(known.logits, known.targets, known.labels)
             write_json(folder / name / TEMPERATURES_FILE, temperatures.to_json())
-            if criterion is None:
-                # Those of an earlier setting would be used by who is given the model alone.
-                (self.run / name / THRESHOLDS_FILE).unlink(missing_ok=True)
-            else:
+            if criterion is not None:
                 thresholds = chosen_thresholds(self.run, [name], criterion)[name]
                 write_json(folder / name / THRESHOLDS_FILE, thresholds.to_json())
         return Cost()

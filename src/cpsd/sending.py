@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cpsd.errors import CpsdError
 from cpsd.files import watched
-from cpsd.run import PARTIAL
+from cpsd.stage import PARTIAL
 
 SHARE_OF_TIME = 10
 """Sending what unfinished stages have takes about a tenth of the time at most."""

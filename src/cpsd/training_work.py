@@ -25,9 +25,10 @@ from cpsd.method import Place, student_config, teacher_config
 from cpsd.models.card import PartCard
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.partition import partition_labels, write_partition
-from cpsd.run import Pieces, RunDirectory, Stage
+from cpsd.run import RunDirectory
 from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
+from cpsd.stage import Pieces, Stage
 from cpsd.strategies import base_strategy, shuffled_cut
 from cpsd.trained import save_trained
 from cpsd.training.members import Best

@@ -3,6 +3,7 @@
     ADDRESS/
       student/model.safetensors  ...      the run's files, by their own names
       .whole/objects/<SHA-256>            of unfinished stages, which change: never overwritten
+      .whole/made/<worker>/<number>       on their way from a cluster's worker to the driver
       .whole/index-00000012.json          name, length and SHA-256 of every file that is whole
 
 A file counts if the last whole list names it and what is there has that length and hash. A list has
@@ -21,6 +22,7 @@ from cpsd.copies import NothingThereError, file_system, make_folder, reached
 from cpsd.errors import RunError
 
 WHOLE = ".whole"
+MADE = "made"
 _UNFINISHED = ".partial"
 _INDEX = re.compile(r"index-(\d{8})\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

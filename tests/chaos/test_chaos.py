@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from cpsd.run import MARKS
+from cpsd.stage import MARKS
 
 CHAOS = Path(__file__).resolve().parents[2] / "chaos"
 sys.path.append(str(CHAOS))

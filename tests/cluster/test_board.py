@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from cpsd.cluster.board import Board, Reporter, Standing
+from cpsd.cluster.board import Board, Reporter, Standing, Taken
+from cpsd.cluster.piece_copies import Made
 
 
 class Calls:
@@ -19,23 +20,24 @@ class Calls:
 
 def test_the_last_standing_and_every_sentence_are_taken_once() -> None:
     board = Board()
-    board.started("student", "one")
+    board.started("student", "one", "a")
     board.put("student", Standing(1, 4))
     board.put("student", Standing(2, 4, "epoch 1/2"))
     board.say("student", "kept the raw weights")
-    assert board.take() == (
+    assert board.take() == Taken(
         {"student": Standing(2, 4, "epoch 1/2")},
         [("student", "kept the raw weights")],
+        {},
     )
-    assert board.take() == ({}, [])
+    assert board.take() == Taken({}, [], {})
 
 
 def test_a_piece_that_starts_again_is_said_to_have_lost_its_worker() -> None:
     board = Board()
-    board.started("baseline", "one")
-    assert board.take()[1] == []
-    board.started("baseline", "two")
-    assert board.take()[1] == [
+    board.started("baseline", "one", "a")
+    assert board.take().said == []
+    board.started("baseline", "two", "b")
+    assert board.take().said == [
         ("baseline", "its worker on one was lost; it goes on from what it had on two")
     ]
 
@@ -49,7 +51,20 @@ def test_a_reporter_sends_the_end_always_and_what_the_package_logs() -> None:
     with reporter.listening():
         logging.getLogger("cpsd.training.fit").info("kept the %s weights", "raw")
     logging.getLogger("cpsd.training.fit").info("nobody hears this")
-    assert board.take() == (
+    assert board.take() == Taken(
         {"baseline": Standing(3, 3)},
         [("baseline", "kept the raw weights")],
+        {},
     )
+
+
+def test_what_a_worker_has_made_counts_until_another_has_begun() -> None:
+    board = Board()
+    board.started("student", "one", "a")
+    for gone in ("first", "second"):
+        board.made("student", Made("a", gone=(gone,)))
+    assert board.take().made == {"student": Made("a", gone=("second",))}
+    assert board.take().made == {}
+    board.started("student", "two", "b")
+    Reporter(Calls(board), "student").made(Made("a", gone=("third",)))
+    assert board.take().made == {}

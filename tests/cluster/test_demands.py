@@ -9,7 +9,7 @@ from cpsd.config import ImageConfig, RunConfig
 from cpsd.cost import Cost
 from cpsd.errors import ConfigError
 from cpsd.machine_config import MachineConfig
-from cpsd.run import Stage
+from cpsd.stage import Stage
 
 TRAINING = Stage("student", "f", (), lambda folder: Cost(), computes=True)
 SCORES = Stage("evaluation", "f", (), lambda folder: Cost())

@@ -7,18 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cpsd.cli import EXIT_INTERRUPTED, main
-from ray_clusters import assert_same_run, nodes
+from ray_clusters import assert_same_run, meanwhile, nodes, processes
 
 pytestmark = pytest.mark.ray
 
@@ -31,39 +29,6 @@ def cluster() -> Iterator[Any]:
 
 def on(cluster: Any) -> list[str]:
     return ["--executor", "ray", "--ray-address", cluster.address]
-
-
-@contextmanager
-def meanwhile(ready: Callable[[], bool], strike: Callable[[], None]) -> Iterator[list[str]]:
-    """Strike once when it is ready, while the block runs; yield a list that then has an entry."""
-    struck: list[str] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            if ready():
-                strike()
-                struck.append("struck")
-                return
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield struck
-    finally:
-        over.set()
-        watcher.join()
-
-
-def processes(mark: bytes, file: str = "cmdline") -> list[int]:
-    """Return the processes whose command line or environment has ``mark`` in it."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                if mark in (folder / file).read_bytes():
-                    found.append(int(folder.name))
-    return found
 
 
 def has_checkpoint(run: Path, stage: str) -> bool:
@@ -131,8 +96,15 @@ def test_data_that_a_machine_does_not_have_are_named(
     assert "must lie at the same paths on all machines" in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_no_task_and_no_process(
-    finished: Path, quick: list[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (signal.SIGINT, EXIT_INTERRUPTED, "Interrupted. Start the same command again"),
+        (signal.SIGTERM, 0, "Asked to end. Start the same command again"),
+    ],
+)
+def test_a_signal_leaves_no_task_and_no_process(
+    finished: Path, quick: list[str], tmp_path: Path, number: int, code: int, sentence: str
 ) -> None:
     out, mark = tmp_path / "stopped", uuid.uuid4().hex
     command = [sys.executable, "-m", "cpsd", "run", *quick, str(out), "--executor", "ray"]
@@ -146,15 +118,16 @@ def test_ctrl_c_leaves_no_task_and_no_process(
     )
     while not has_checkpoint(out, "baseline") and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=120)[0]
-    assert process.returncode == EXIT_INTERRUPTED, said
-    assert "Interrupted." in said
+    assert process.returncode == code, said
+    assert sentence in said
     assert "Traceback" not in said
     deadline = time.monotonic() + 10  # Loaders look every five seconds whether they are orphans.
     while (left := processes(mark.encode(), "environ")) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
+    assert has_checkpoint(out, "baseline") or (out / "baseline").exists()
     # No lock is left either: the run goes on here, from where it was.
     assert main(["run", *quick, str(out)]) == 0
     assert_same_run(out, finished)

@@ -13,7 +13,8 @@ from cpsd.arguments import parse, run_config
 from cpsd.cli import main
 from cpsd.data.sources import load_records
 from cpsd.pipeline import Pipeline
-from cpsd.run import RunDirectory, StageState
+from cpsd.run import RunDirectory
+from cpsd.stage import StageState
 from ray_clusters import assert_same_run, nodes
 from tiny import StopError, StopIn
 
@@ -54,4 +55,4 @@ def test_a_run_that_stops_in_a_training_goes_on_on_a_cluster(
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     # What is done is not done again, here or there.
     assert main(["run", *quick, str(out)]) == 0
-    assert "epoch" not in capsys.readouterr().out
+    assert "baseline: epoch" not in capsys.readouterr().out

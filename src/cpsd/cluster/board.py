@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import lightning
 
+from cpsd.cluster.piece_copies import Made
 from cpsd.report.training_progress import TrainingReport
 from cpsd.training.soft_label_writing import Progress
 
@@ -30,6 +31,21 @@ class Standing:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What was put up since the last time.
+
+    Args:
+        standings: by piece.
+        said: pieces and sentences, in their order.
+        made: by piece, of runs at an address.
+    """
+
+    standings: Mapping[str, Standing]
+    said: Sequence[tuple[str, str]]
+    made: Mapping[str, Made]
+
+
 class Board:
     """Keeps the last standing of every piece, and sentences until they are taken."""
 
@@ -37,9 +53,12 @@ class Board:
         self._standings: dict[str, Standing] = {}
         self._said: list[tuple[str, str]] = []
         self._places: dict[str, str] = {}
+        self._workers: dict[str, str] = {}
+        self._made: dict[str, Made] = {}
 
-    def started(self, piece: str, place: str) -> None:
+    def started(self, piece: str, place: str, worker: str) -> None:
         """Note that a worker at ``place`` performs the piece; not the first one, perhaps."""
+        self._workers[piece] = worker
         if piece in self._places:
             lost = self._places[piece]
             self._said.append(
@@ -56,11 +75,16 @@ class Board:
         """Keep a sentence about a piece until it is taken."""
         self._said.append((piece, sentence))
 
-    def take(self) -> tuple[dict[str, Standing], list[tuple[str, str]]]:
-        """Return the standings that are new, and what was said since the last time."""
-        standings, said = self._standings, self._said
-        self._standings, self._said = {}, []
-        return standings, said
+    def made(self, piece: str, made: Made) -> None:
+        """Note what a piece has, unless another worker performs it by now."""
+        if made.worker == self._workers.get(piece):
+            self._made[piece] = made
+
+    def take(self) -> Taken:
+        """Return what is new since the last time."""
+        taken = Taken(self._standings, self._said, self._made)
+        self._standings, self._said, self._made = {}, [], {}
+        return taken
 
 
 class Reporter(logging.Handler):
@@ -89,6 +113,10 @@ class Reporter(logging.Handler):
         if done >= total or now - self._last >= SECONDS_BETWEEN_POSTS:
             self._last = now
             self.sent = self._board.put.remote(self._piece, Standing(done, total, text))
+
+    def made(self, made: Made) -> Any:  # noqa: ANN401
+        """Tell what the piece has so far, which lies at the run's address; return the answer."""
+        return self._board.made.remote(self._piece, made)
 
     def callbacks(self, title: str) -> Sequence[lightning.Callback]:
         """Return what reports a training."""

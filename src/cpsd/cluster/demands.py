@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from cpsd.config import RunConfig
 from cpsd.data.kept_pixels import machine_memory
 from cpsd.errors import ConfigError
-from cpsd.run import Stage
+from cpsd.stage import Stage
 
 GIB = 2**30
 LIGHT_MEMORY = GIB

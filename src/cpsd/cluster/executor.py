@@ -7,14 +7,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from cpsd import errors
-from cpsd.cluster.board import Board
+from cpsd.addresses import address_of
+from cpsd.cluster.board import Board, Taken
 from cpsd.cluster.connection import Cluster
 from cpsd.cluster.demands import Demands
+from cpsd.cluster.piece_copies import Collection, Made
 from cpsd.cluster.worker import Piece, Refusal, perform
-from cpsd.errors import RunError
+from cpsd.errors import CpsdError, RunError
 from cpsd.execution import RunWork
 from cpsd.report.piece_table import PieceTable
-from cpsd.run import Stage, StageState
+from cpsd.stage import Stage, StageState
 
 MAX_RETRIES = 3
 """How often Ray gives a piece to another worker when a worker or its machine was lost."""
@@ -24,7 +26,11 @@ SECONDS_TO_STOP = 10.0
 
 
 class RayExecutor:
-    """Performs stages as tasks; workers read and write the run directory, nothing else.
+    """Performs stages as tasks.
+
+    Workers read and write the run directory, which all machines share. Of a run at an address they
+    fetch what they need and send what they make (``piece_copies``), and this process, which has its
+    copy, takes it from there, puts results in place and sends them as any command does.
 
     Ray gives a piece whose worker is lost to another, which goes on from the last checkpoint. A
     piece that fails for a reason that the user can mend is not tried again.
@@ -34,6 +40,7 @@ class RayExecutor:
         demands: what pieces need.
         split_seed: that the records' splits were drawn with.
         looked_at: file that remembers which pictures are bad.
+        home: folder of the run, or of the comparison.
         table: where the pieces' progress is shown.
     """
 
@@ -44,12 +51,16 @@ class RayExecutor:
         *,
         split_seed: int,
         looked_at: Path,
+        home: Path,
         table: PieceTable,
     ) -> None:
         self._ray: Any = cluster.ray
         self._demands = demands
         self._split_seed = split_seed
-        self._looked_at = str(looked_at.resolve())
+        self._looked_at = looked_at.resolve()
+        self._home = home.resolve()
+        address = address_of(self._home)
+        self._collection = None if address is None else Collection(address, self._home)
         self._table = table
         self._runs: list[_Run] = []
         self._flying: dict[Any, tuple[_Run, Stage, str | None]] = {}
@@ -144,15 +155,18 @@ class RayExecutor:
     def _submit(self, run: "_Run", stage: Stage, part: str | None) -> None:
         title = run.title(stage, part)
         demand = self._demands.of(stage)
+        if self._collection is not None:  # what is done and begun is sent, and then looked for
+            run.tell()
         piece = Piece(
             title=title,
-            run=str(run.work.directory.path.resolve()),
+            home=None if self._collection is None else self._collection.address,
+            run=self._place(run.work.directory.path),
             stage=stage.name,
             part=part,
             fingerprint=stage.fingerprint,
             config=run.work.config,
             split_seed=self._split_seed,
-            looked_at=self._looked_at,
+            looked_at=self._place(self._looked_at),
             folder=str(Path.cwd()),
             threads=self._demands.threads,
             picture_memory=self._demands.picture_memory,
@@ -168,12 +182,17 @@ class RayExecutor:
         self._flying[task] = (run, stage, part)
         self._table.begin(title)
 
+    def _place(self, path: Path) -> str:
+        """Return what a worker is told of a place: a path, or its name at the address."""
+        path = path.resolve()
+        return str(path if self._collection is None else path.relative_to(self._home).as_posix())
+
     def _end(self, task: Any) -> None:  # noqa: ANN401 - Ray's references have no type
         """Take note of a piece that is over."""
         run, stage, part = self._flying.pop(task)
         title = run.title(stage, part)
         try:
-            refusal: Refusal | None = self._ray.get(task)
+            result: Made | Refusal | None = self._ray.get(task)
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
@@ -188,8 +207,10 @@ class RayExecutor:
                 "machines are well."
             ) from error
         self._table.end(title)
-        if refusal is not None:
-            raise getattr(errors, refusal.kind)(refusal.message)
+        if isinstance(result, Refusal):
+            raise getattr(errors, result.kind)(result.message)
+        if isinstance(result, Made):
+            self._take_result(run, stage, part, result)
         if part is None:
             run.end(stage)
             return
@@ -197,26 +218,47 @@ class RayExecutor:
         if run.pieces_left[stage.name] == 0:  # what is left is to put them together
             self._submit(run, stage, None)
 
+    def _take_result(self, run: "_Run", stage: Stage, part: str | None, made: Made) -> None:
+        """Have here what a piece has made, and put in place what is a whole result."""
+        assert self._collection is not None
+        if not self._collection.take(made):
+            raise RunError(
+                f"What '{run.title(stage, part)}' has made is not whole at "
+                f"{self._collection.address}. Start the same command again."
+            )
+        self._collection.end(made.worker)
+        if part is None:
+            run.work.directory.perform(stage)  # its work is done
+
     def _look(self) -> None:
-        """Show what workers have put up."""
+        """Show what workers have put up, and take what they have so far."""
         # The board comes again after its machine was lost; what it knew is not worth an error.
         with suppress(self._ray.exceptions.RayError):
-            standings, said = self._ray.get(self._board.take.remote(), timeout=5)
-            for title, standing in standings.items():
+            taken: Taken = self._ray.get(self._board.take.remote(), timeout=5)
+            for title, standing in taken.standings.items():
                 self._table.show(title, standing.done, standing.total, standing.text)
-            for title, sentence in said:
+            for title, sentence in taken.said:
                 self._table.say(title, sentence)
+            flying = {run.title(stage, part) for run, stage, part in self._flying.values()}
+            for title in flying & taken.made.keys():
+                assert self._collection is not None
+                self._collection.take(taken.made[title])
 
     def _stop(self) -> None:
         """Interrupt all pieces, and kill the workers of those that go on."""
         tasks = [*self._flying]
-        self._flying.clear()
         with suppress(self._ray.exceptions.RayError):
             for task in tasks:
                 self._ray.cancel(task)
             _, going_on = self._ray.wait(tasks, num_returns=len(tasks), timeout=SECONDS_TO_STOP)
             for task in going_on:
                 self._ray.cancel(task, force=True)
+        if tasks:
+            with suppress(CpsdError):  # why it ends is what is to be said
+                self._look()
+        if self._collection is not None:
+            self._collection.close()
+        self._flying.clear()
 
 
 class _Run:
@@ -261,6 +303,10 @@ class _Run:
     def end(self, stage: Stage) -> None:
         """Take note that a stage is done."""
         del self.left[stage.name]
+        self.tell()
+
+    def tell(self) -> None:
+        """Write down how far the run is; at an address, what it says is there then."""
         self.work.directory.write_manifest(self.work.facts, self.work.stages)
 
     def title(self, stage: Stage, part: str | None) -> str:

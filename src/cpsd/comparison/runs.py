@@ -37,8 +37,9 @@ from cpsd.files import read_json
 from cpsd.method import student_config
 from cpsd.partition import read_partition
 from cpsd.pipeline import EVALUATION, EXPLANATIONS, FINDINGS, Pipeline
-from cpsd.run import RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
 from cpsd.run_predictions import PREDICTIONS
+from cpsd.stage import Stage, StageState
 from cpsd.training.soft_label_writing import Progress, uncounted
 
 

@@ -19,8 +19,9 @@ from cpsd.report.comparison_tables import comparison_table, cost_table, learning
 from cpsd.report.page import REPORT_FILE, write_comparison_report, write_report
 from cpsd.report.progress import counting, duration
 from cpsd.report.tables import count_table, percent
-from cpsd.run import MARKS, RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
 from cpsd.run_home import at_home, brought_if_there
+from cpsd.stage import MARKS, Stage, StageState
 from cpsd.verbs.executors import chosen_executor, require_executor
 from cpsd.verbs.runs import PICTURE_MEMORY, checked_records, default_out, smoke_form
 from cpsd.verbs.terminal import announce, console, say, say_page, stderr, training_progress
@@ -76,7 +77,7 @@ def _compare_in(folder: Path, arguments: Namespace, config: RunConfig, plan: Pla
     looked_at = directory.path / MARKS / PICTURE_MEMORY
     with (
         directory.locked(),
-        chosen_executor(arguments, config, len(records), looked_at) as executor,
+        chosen_executor(arguments, config, len(records), looked_at, directory.path) as executor,
     ):
         comparison = Comparison(
             config,

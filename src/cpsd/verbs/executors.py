@@ -21,15 +21,18 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
     """Refuse an executor that cannot be, before anything is read.
 
     Raises:
-        ConfigError: Ray is not installed, options contradict each other, or machines would not see
-            the copy of a run at an address.
+        ConfigError: Ray is not installed, options contradict each other, or machines that train
+            together would not see the copy of a run at an address.
     """
-    several = arguments.ray_address is not None or config.trainer.num_nodes > 1
     out = arguments.out or ""
-    if several and CACHE not in os.environ and address_of(local_place(out)) is not None:
+    if (
+        config.trainer.num_nodes > 1
+        and CACHE not in os.environ
+        and address_of(local_place(out)) is not None
+    ):
         raise ConfigError(
-            f"--out is {out}, of which several machines need one copy: set {CACHE} to a folder on "
-            "a disk that all of them share, at the same path."
+            f"--out is {out}, of which machines that train together (trainer.num_nodes) need one "
+            f"copy: set {CACHE} to a folder on a disk that all of them share, at the same path."
         )
     if arguments.executor == "ray":
         if config.trainer.num_devices > 1:
@@ -51,6 +54,7 @@ def chosen_executor(
     config: RunConfig,
     num_images: int,
     looked_at: Path,
+    home: Path,
     group: ProcessGroup = ALONE,
 ) -> Iterator[Executor]:
     """Yield who performs the stages; what it has not done when the block ends, it stops.
@@ -60,6 +64,7 @@ def chosen_executor(
         config: of the run, or of a comparison's method.
         num_images: of the data set.
         looked_at: file that remembers which pictures are bad.
+        home: folder of the run, or of the comparison.
         group: the processes that train together with this one.
 
     Raises:
@@ -85,6 +90,6 @@ def chosen_executor(
         ])  # fmt: skip
         table = PieceTable(console)
         with RayExecutor(
-            cluster, needed, split_seed=config.seed, looked_at=looked_at, table=table
+            cluster, needed, split_seed=config.seed, looked_at=looked_at, home=home, table=table
         ) as executor:
             yield executor

@@ -33,9 +33,10 @@ from cpsd.process_group import (
 from cpsd.report.page import write_report
 from cpsd.report.progress import counting
 from cpsd.report.tables import count_table
-from cpsd.run import MARKS, RunDirectory, Stage, StageState
+from cpsd.run import RunDirectory
 from cpsd.run_home import at_home, brought_if_there
 from cpsd.smoke import data_are_there, smoke, with_smoke_data
+from cpsd.stage import MARKS, Stage, StageState
 from cpsd.verbs.executors import chosen_executor, require_executor
 from cpsd.verbs.shown_run import show_partitions, show_run, told_of_plain_training
 from cpsd.verbs.terminal import (
@@ -118,7 +119,9 @@ def _run_in(
     looked_at = directory.path / MARKS / PICTURE_MEMORY
     with (
         directory.locked(),
-        chosen_executor(arguments, config, len(records), looked_at, group) as executor,
+        chosen_executor(
+            arguments, config, len(records), looked_at, directory.path, group
+        ) as executor,
     ):
         work = RunWork(
             stages,

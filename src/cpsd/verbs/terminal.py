@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cpsd.addresses import with_addresses
-from cpsd.run import Stage, StageState
+from cpsd.stage import Stage, StageState
 
 if TYPE_CHECKING:
     import lightning
