@@ -45,6 +45,15 @@ def work(arguments):
     finally:
         time.sleep(600)
 """,
+    # As Ray's compiled code does it, whose interrupt says not by which signal.
+    "in code that raises an interrupt of its own": """
+def work(arguments):
+    try:
+        print("working", flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+""",
     # Where Python drops an exception and goes on.
     "in a destructor": """
 def work(arguments):

@@ -33,14 +33,15 @@ _SHOW_CURSOR = "\x1b[?25h"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with _ended_by_signals():
+    with _ended_by_signals() as heard:
         try:
             return _main(argv)
         except KeyboardInterrupt as interrupt:
             # All there is left to do is to end: another Ctrl-C would only interrupt Python's own.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-            sentence, code = _end_by(interrupt)
+            # What calls back from compiled code (Ray) raises an interrupt of its own.
+            sentence, code = _end_by(heard[0]() if heard else interrupt)
             sys.stderr.write(sentence)
             return code
 
@@ -109,16 +110,18 @@ def _print_any_file_name() -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals() -> Iterator[Sequence[type[KeyboardInterrupt]]]:
     """Make Ctrl-C and SIGTERM raise exceptions, and a second one end the process on the spot.
+
+    Yields a list in which the exception is that was raised.
 
     So does one that Python would drop, because it came in a destructor. Nothing is lost by that:
     files are whole or not there at any moment.
     """
     owner, hook = os.getpid(), sys.unraisablehook
-    heard = False
+    heard: list[type[KeyboardInterrupt]] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
     kinds: dict[int, type[KeyboardInterrupt]] = {
         signal.SIGINT: KeyboardInterrupt,
@@ -129,7 +132,6 @@ def _ended_by_signals() -> Iterator[None]:
     heeded = [number for number in kinds if before[number] not in (None, signal.SIG_IGN)]
 
     def end(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
         if os.getpid() != owner:
             # A process that loads pictures: Ctrl-C is for the one that started it, and will end it.
             if number == signal.SIGTERM:
@@ -137,7 +139,7 @@ def _ended_by_signals() -> Iterator[None]:
             return
         if heard:
             _end_now(kinds[number]())
-        heard = True
+        heard.append(kinds[number])
         raise kinds[number]
 
     def unraisable(fault: Any) -> None:  # noqa: ANN401 - has no public type
@@ -149,7 +151,7 @@ def _ended_by_signals() -> Iterator[None]:
         signal.signal(number, end)
     sys.unraisablehook = unraisable
     try:
-        yield
+        yield heard
     finally:
         sys.unraisablehook = hook
         for number in heeded:
