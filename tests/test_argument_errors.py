@@ -21,6 +21,8 @@ OPTIONS = (
         ("epochs", "Did you mean 'training.epochs'?"),  # the shared one, not the student's
         ("Training.Epochs", "Did you mean 'training.epochs'?"),
         ("evaluation.threshold", "Did you mean 'threshold'?"),  # a section this verb has not
+        ("trainingepochs", "Did you mean 'training.epochs'?"),
+        ("dash.jpg", "A picture whose name begins with a dash is given as ./-dash.jpg."),
         ("zzz", "See cpsd evaluate --help for all of them."),
     ],
 )

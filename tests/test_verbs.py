@@ -124,6 +124,9 @@ def test_evaluate_calls_splits_as_a_run_does(
     capsys.readouterr()
     assert main(["evaluate", *scores, str(tmp_path), "--data.test_split", "vla"]) == 2
     assert "Did you mean 'val'?" in said(capsys)
+    renamed.write_text(renamed.read_text().replace("split", "notes"))
+    assert main(["evaluate", *scores, str(tmp_path), "--split", "test"]) == 2
+    assert "'test'; the data name no splits; leave --split out." in said(capsys)
 
 
 def test_evaluate_scores_as_the_run_did_unless_told(
@@ -337,6 +340,15 @@ def test_data_check_names_offending_rows(table: Path, capsys: pytest.CaptureFixt
     assert "gone.png" in printed
     assert "duplicate" in printed
     assert "c.png" in printed
+
+
+def test_data_check_of_no_table_says_so_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(tmp_path / "gone.csv")]) == 1
+    printed = capsys.readouterr().out
+    assert "There is no table" in printed
+    assert "0 rows" not in printed
 
 
 def test_data_demo_writes_what_run_reads(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ passes as it is.
 
 import ast
 import difflib
+import mimetypes
 import re
 from collections.abc import Callable, Sequence
 
@@ -67,6 +68,8 @@ def _unknown(key: str, verb: str, options: Sequence[str]) -> str:
         return f"--{key} stands after the verb: cpsd {verb} --{key}."
     nearest = _nearest(key, options)
     hint = f"Did you mean '{nearest}'?" if nearest else f"See cpsd {verb} --help for all of them."
+    if not nearest and (mimetypes.guess_type(key)[0] or "").startswith("image/"):
+        hint = f"A picture whose name begins with a dash is given as ./-{key}."
     return f"There is no setting '{key}'. {hint}"
 
 
@@ -78,11 +81,18 @@ def _nearest(key: str, options: Sequence[str]) -> str | None:
     for option in options:
         # Of several sections with the name the first is the shared one: training before student.
         by_name.setdefault(option.rpartition(".")[2].casefold(), option)
+    for option in options:
+        if _letters(option) == _letters(key):
+            return option
     if section:
         near = difflib.get_close_matches(key.casefold(), by_whole, n=1)
         return by_whole[near[0]] if near else by_name.get(name.casefold())
     near = difflib.get_close_matches(name.casefold(), by_name, n=1)
     return by_name[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[._-]", "", name.casefold())
 
 
 def _bad_value(key: str, expected: str, value: str) -> str:

@@ -276,7 +276,9 @@ def test_pictures_outside_the_root_are_never_opened(
     with pytest.raises(DataError, match=r"1 outside .*data\.outside_root(.|\n)*row 2: "):
         load(config, PictureCheck(looking))
     assert 0 not in looking.rows
-    assert load(skipping(config)).skipped[0].kind == "outside"
+    skipped = load(skipping(config)).skipped[0]
+    assert skipped.kind == "outside"
+    assert f"root, the folder '{data}'; move it there, or set data.outside_root" in skipped.detail
     # Whoever trusts the table says so.
     assert load(replace(config, outside_root="follow")).skipped == {}
 

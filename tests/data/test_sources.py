@@ -170,8 +170,8 @@ def test_labels_of_a_model_may_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (DataConfig(), "data.table"),
-        (DataConfig(format="coco"), "data.root"),
+        (DataConfig(), r"data\.table .* as in cpsd run labels\.csv\.$"),
+        (DataConfig(format="coco"), r"data\.root .* say --data\.root FOLDER\.$"),
         (DataConfig(format="voc", table="x.csv"), "data.root"),
         (DataConfig(format="nus-wide"), "data.root"),
     ],

@@ -65,6 +65,12 @@ def test_one_value_of_an_arm_gives_no_verdict_however_large_the_difference() -> 
         assert found.text.endswith(note)
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_direction() -> None:
+    found = judged(gap(-0.005, 0.0052, seeds=1, covers_seeds=False))
+    assert "their mAP is the same to 1 decimal, but another training" in found.text
+    assert "points of mAP higher" not in found.text
+
+
 def test_no_interval_gives_no_verdict() -> None:
     found = judged(gap(math.nan, math.nan, note="Too few positives for an interval."))
     assert found.outcome == "no verdict"

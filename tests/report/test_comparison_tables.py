@@ -1,3 +1,4 @@
+import copy
 import io
 from typing import Any
 
@@ -57,6 +58,9 @@ def test_every_row_has_its_interval_and_its_difference() -> None:
         ["", "cpsd [x]", "3", "51.2 (47.0 to 55.2)", "+1.2 (-0.1 to +2.5)"],
         ["", "cpsd [x]: teachers", "2 sets", "53.0", ""],
     ]
+    one = copy.deepcopy(CONTENT)
+    one["rows"][2]["intervals"]["test"]["mAP"]["num_teacher_sets"] = 1
+    assert "│ 1 set │" in printed(comparison_table(one))[-2].replace("  ", " ")
 
 
 def test_one_teacher_set_is_said_below_the_table() -> None:

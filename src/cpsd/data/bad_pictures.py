@@ -166,7 +166,8 @@ class Places:
         try:
             if not self._any and not self._inside(path):
                 raise OutsidePictureError(
-                    f"The picture {path} lies outside the data root {self._records.root}."
+                    f"The picture {path} lies outside the data root, the folder "
+                    f"'{self._records.root}'; move it there, or set data.outside_root to 'follow'."
                 )
             status = os.stat(path)  # noqa: PTH116
         except PictureError:

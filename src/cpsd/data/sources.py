@@ -43,8 +43,14 @@ def open_source(config: DataConfig) -> Source:
     key = "table" if config.format == "table" else "root"
     place = config.table if config.format == "table" else config.root
     if not place:
-        what = "the CSV or JSONL file" if key == "table" else "the folder of the data set"
-        raise ConfigError(f"data.{key} is not set; the format '{config.format}' needs it, {what}.")
+        what, how = (
+            ("the CSV or JSONL file", "name it after the verb, as in cpsd run labels.csv")
+            if key == "table"
+            else ("the folder of the data set", "say --data.root FOLDER")
+        )
+        raise ConfigError(
+            f"data.{key} is not set; the format '{config.format}' needs it, {what}: {how}."
+        )
     return _SOURCES[config.format](place, config)
 
 

@@ -127,10 +127,12 @@ def _finding(difference: Interval, outcome: Outcome, arm: str, reference: str, m
         )
     if outcome == "no verdict":
         order = "higher" if difference.mean >= 0 else "lower"
+        found = f"it is {by} points of {metric} {order}"
+        if float(by) == 0:
+            found = f"their {metric} is the same to {decimals} decimal{'s' * (decimals > 1)}"
         return (
-            f"There is no verdict on {arm} against {reference}: it is {by} points of {metric} "
-            f"{order}, but another training could turn that round, which the interval {low} to "
-            f"{high} does not cover."
+            f"There is no verdict on {arm} against {reference}: {found}, but another training "
+            f"could turn that round, which the interval {low} to {high} does not cover."
         )
     return (
         f"No difference is shown between {arm} and {reference} (95 % interval of the difference "

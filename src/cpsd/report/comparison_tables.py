@@ -26,7 +26,7 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
     for split in in_order(content["splits"]):
         for position, row in enumerate(content["rows"]):
             interval = row["intervals"][split][METRIC]
-            number = interval["num_seeds"] or f"{interval['num_teacher_sets']} sets"
+            number = interval["num_seeds"] or _sets(interval["num_teacher_sets"])
             table.add_row(
                 "" if position else escape(split),
                 escape(row["name"]),
@@ -38,6 +38,10 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
     if content["teacher_sets"] == 1:
         table.caption = "Of arms with teachers, conditional on one teacher set."
     return table
+
+
+def _sets(number: int) -> str:
+    return f"{number} set{'s' * (number > 1)}"
 
 
 def cost_table(content: Mapping[str, Any]) -> Table:

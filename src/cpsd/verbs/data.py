@@ -28,7 +28,8 @@ def check(arguments: Namespace) -> int:
 def _show_check(report: CheckReport) -> None:
     columns = ("split", "pictures", "with a positive", "without", "unlabelled", "with a problem")
     rows = [dataclasses.astuple(count) for count in report.counts]
-    console.print(count_table(f"{report.source}: {report.num_rows:,} rows", columns, rows))
+    if rows:
+        console.print(count_table(f"{report.source}: {report.num_rows:,} rows", columns, rows))
     say(report.notices)
     if report.num_without_picture:
         say([f"{report.num_without_picture:,} rows name no picture that could be made out."])

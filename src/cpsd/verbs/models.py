@@ -90,8 +90,9 @@ def evaluate(arguments: Namespace) -> int:
     split = arguments.split or "all"
     rows = np.arange(len(records)) if split == "all" else records.indices(split)
     if len(rows) == 0:
-        known = ", ".join(sorted(filter(None, set(records.splits)))) or "none"
-        raise DataError(f"There is no picture in the split '{split}'; there are: {known}.")
+        known = ", ".join(sorted(filter(None, set(records.splits))))
+        there = f"there are: {known}" if known else "the data name no splits; leave --split out"
+        raise DataError(f"There is no picture in the split '{split}'; {there}.")
     records = records.select(rows)
     with counting(stderr, "checking") as progress:
         decoder = keeping_decoder(trained.image.size, memory_share=arguments.machine.picture_memory)
