@@ -246,10 +246,10 @@ def _about_labels(records: Records, name: str) -> list[Problem]:
     for split in dict.fromkeys(records.splits):
         if split in (UNASSIGNED, LEFT_OUT) or not known[records.indices(split)].any():
             continue
-        problems += [
-            Problem("no positive", f"split {split}", f"no picture has the label '{label}'.")
-            for label in labels_without_positive(records, split)
-        ]
+        if names := labels_without_positive(records, split):
+            missed = ", ".join(f"'{name}'" for name in names)
+            detail = f"no picture has the label{'s' * (len(names) > 1)} {missed}."
+            problems.append(Problem("no positive", f"split {split}", detail))
     return problems
 
 

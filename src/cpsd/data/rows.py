@@ -36,7 +36,7 @@ ProblemKind = Literal[
     "unreadable",  # a picture that cannot be decoded
     "duplicate",  # a picture that stands in two rows
     "two splits",  # a picture that is in two splits
-    "no positive",  # a label without a positive picture in a split
+    "no positive",  # labels without a positive picture in a split
     "case",  # labels that differ only in upper and lower case
 ]
 
