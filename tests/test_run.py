@@ -160,6 +160,23 @@ def test_a_kill_before_the_mark_puts_the_outputs_in_place_without_the_work(
     assert (tmp_path / "student" / "b.txt").read_text() == "result"
 
 
+@pytest.mark.parametrize("removed", ["a.txt", "b.txt"])
+def test_a_kill_after_the_mark_leaves_nothing_that_stands_for_a_result_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: str
+) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "b.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr("cpsd.run.shutil.rmtree", _die)
+        with pytest.raises(Killed):
+            run_all(directory, work.stage())
+    assert directory.state(work.stage()) is StageState.DONE
+    (tmp_path / removed).unlink()
+    assert run_all(directory, work.stage()) == [("student", StageState.NEW)]
+    assert work.calls == 2
+    assert (tmp_path / removed).read_text() == "result"
+    assert not list((tmp_path / ".partial").iterdir())
+
+
 def test_changed_settings_are_refused_by_stage_and_nothing_is_touched(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     works = [Work(f"{name}.txt") for name in ("graph", "baseline", "student")]
@@ -479,3 +496,8 @@ def test_seconds_of_interrupted_attempts_count(tmp_path: Path) -> None:
     work.killed_after = None
     run_all(directory, work.stage())
     assert 1000 < directory.cost(work.stage()).seconds < 1060
+
+
+def _die(folder: Path, *, ignore_errors: bool = False) -> None:
+    if not ignore_errors:
+        raise Killed

@@ -111,7 +111,7 @@ class RunDirectory:
                     return StageState.DONE
             folder = self.path / stage.begun
             begun = folder / "fingerprint"
-            if not begun.exists():
+            if not begun.exists() or self._is_emptied(stage):
                 return StageState.NEW
             if begun.read_bytes() == stage.fingerprint.encode():
                 return StageState.STARTED
@@ -289,6 +289,17 @@ class RunDirectory:
     def _drop_replaced(self, stage: Stage) -> None:
         for name in stage.replaces:
             (self.path / name).unlink(missing_ok=True)
+
+    def _is_emptied(self, stage: Stage) -> bool:
+        """Return whether only the end of the work is there, of a result that has been removed.
+
+        So it is where a kill came between a stage's completion mark and the end of its folder, and
+        somebody has removed what was in place since then: because it was damaged, for one.
+        """
+        folder = self.path / stage.begun
+        return (folder / FINISHED).exists() and not all(
+            (folder / output).exists() or (self.path / output).exists() for output in stage.outputs
+        )
 
     def _put_in_place(self, source: Path, destination: Path) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
