@@ -305,6 +305,24 @@ def test_labels_that_no_file_can_hold(label: str, tmp_path: Path) -> None:
     assert "NUL or half a character" in report.problems[0].detail
 
 
+def test_a_concept_of_nus_wide_may_be_longer_than_a_file_name(tmp_path: Path) -> None:
+    hostile_readers.lay_nuswide(tmp_path)
+    (tmp_path / "Concepts81.txt").write_text("x" * 300)
+    report = check_data(DataConfig(format="nus-wide", root=str(tmp_path)), seed=0)
+    assert "File name too long" in report.problems[0].detail
+
+
+@pytest.mark.parametrize("verb", ["data check {}", "run {} --out runs", "predict {} photo.jpg"])
+def test_names_longer_than_the_system_allows_are_refused(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 300
+    assert main(verb.format(name).split()) == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert "longer than the system allows" in said
+
+
 def test_concepts_of_nus_wide_name_no_files_elsewhere(tmp_path: Path) -> None:
     hostile_readers.lay_nuswide(tmp_path)
     (tmp_path / "Concepts81.txt").write_text("ant\nx/../../../secret\n")

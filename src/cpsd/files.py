@@ -29,6 +29,8 @@ _REFUSALS = (
     (errno.ENOTDIR, None, "a file stands where a folder is needed."),
     (errno.EEXIST, None, "a file stands where a folder is needed."),
     (errno.EISDIR, None, "a folder stands where the file belongs."),
+    (errno.ENAMETOOLONG, "File name too long", "a name in it is longer than the system allows."),
+    (errno.ELOOP, "Too many levels of symbolic links", "symbolic links lead round in a circle."),
 )
 """Error number, what the text says where the number is lost, and the reason in words."""
 

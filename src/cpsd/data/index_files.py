@@ -14,7 +14,7 @@ def require_inside(path: Path, root: Path, config: DataConfig) -> None:
     that the user names is their choice.
 
     Args:
-        path: the file; where there is none, its reader says so.
+        path: the file; where there is none, or can be none, its reader says so.
         root: the folder of the data set, which may itself be a link.
         config: its ``outside_root`` may allow links.
 
@@ -27,5 +27,9 @@ def require_inside(path: Path, root: Path, config: DataConfig) -> None:
             f"{path} is a link that leads out of the data root {root}; put the file itself there, "
             "or set data.outside_root to 'follow'."
         )
-    if path.exists() and not path.is_file() and not path.is_dir():
+    try:
+        is_special = path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # of a name that is too long, for one
+        return
+    if is_special:
         raise DataError(f"{path} is a pipe or device, not a file.")
