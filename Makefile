@@ -53,8 +53,10 @@ format: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Side by side, a file of tests in one process; each with one thread, or they would wait for one another.
+TEST_PROCESSES ?= 2
 pytest: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test: check types pytest
 

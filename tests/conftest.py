@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,20 @@ from cpsd.cli import main
 from cpsd.data.digits import write_digits
 from cpsd.data.records import Records
 from s3_server import BUCKET, emptied, environment, s3_server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Spell out in what a test has said which bytes are not UTF-8.
+
+    Processes that run tests side by side hand each other text in UTF-8, and file names need not be.
+    """
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
