@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
 
+from cpsd.addresses import local_place
 from cpsd.cli import main
 from cpsd.config import RunConfig, StudentConfig, TeachersConfig
 from cpsd.errors import ModelError
@@ -17,6 +19,7 @@ from cpsd.given_models import (
     student_start,
     teacher_digests,
     teacher_partition,
+    with_copies,
 )
 from cpsd.labels import LabelSpace
 from cpsd.model_config import ModelConfig
@@ -169,3 +172,36 @@ def test_the_student_keeps_the_network_that_it_started_from(
     board = json.loads((out / "evaluation/test.json").read_text())["predictors"]
     before = json.loads((finished / "evaluation/test.json").read_text())["predictors"]
     assert board["teachers/whole"]["mAP"] == pytest.approx(before["baseline"]["mAP"], abs=1e-9)
+
+
+def test_models_at_addresses_are_those_here(s3: Any, tmp_path: Path) -> None:
+    config = replace(
+        with_teachers(tmp_path / "given"), student=StudentConfig(start=str(tmp_path / "start"))
+    )
+    save(tmp_path / "start", LABELS)
+    for name in ("given", "start"):
+        s3.put(str(tmp_path / name), f"pictures/models/{name}", recursive=True)
+    there = replace(
+        config,
+        teachers=TeachersConfig(given="s3://pictures/models/given"),
+        student=StudentConfig(start="s3://pictures/models/start"),
+    )
+    assert with_copies(config) == config
+    here = with_copies(there)
+    assert start_digests(here, LABELS) == start_digests(config, LABELS)
+    assert teacher_digests(here, "random", LABELS) == teacher_digests(config, "random", LABELS)
+    # What has changed there is fetched again.
+    save(tmp_path / "start", LABELS)
+    (tmp_path / "start" / CARD_FILE).write_text("{}")
+    s3.put(str(tmp_path / "start" / CARD_FILE), f"pictures/models/start/{CARD_FILE}")
+    with_copies(there)
+    assert (local_place("s3://pictures/models/start") / CARD_FILE).read_text() == "{}"
+
+
+def test_a_model_that_is_not_at_its_address_is_named(
+    s3: Any, quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--student.start", "--teachers.given"):
+        asked = ["run", *quick, str(tmp_path / "run"), option, "s3://pictures/none", "--dry-run"]
+        assert main(asked) == 2
+        assert "There is nothing at s3://pictures/none" in capsys.readouterr().err

@@ -13,12 +13,27 @@ from cpsd.labels import LabelSpace
 from cpsd.models.card import CARD_FILE, read_card
 from cpsd.models.store import WEIGHTS_FILE, find_teachers
 from cpsd.partition import LabelPartition
+from cpsd.run_home import brought
 from cpsd.strategies import WHOLE, base_strategy
 
 _ORDER = (
     "Labels and their order must be the data's; data.label_list fixes those (a file, coco or "
     "nuswide)."
 )
+
+
+def with_copies(config: RunConfig) -> RunConfig:
+    """Return the settings with folders of this machine for models that they name by address.
+
+    Raises:
+        AddressError: there is nothing at the address, or it cannot be reached.
+    """
+    student, teachers = config.student, config.teachers
+    if student.start is not None:
+        student = replace(student, start=str(brought(student.start)))
+    if teachers.given is not None:
+        teachers = replace(teachers, given=str(brought(teachers.given)))
+    return replace(config, student=student, teachers=teachers)
 
 
 def student_start(config: RunConfig, labels: LabelSpace) -> Path | None:

@@ -53,6 +53,7 @@ class Pipeline:
     Raises:
         ConfigError: thresholds by a criterion that there is not.
         DataError: a pack of pictures at another size.
+        AddressError: a model that the run is given cannot be fetched from its address.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Pipeline:
             Criterion.from_text(config.evaluation.thresholds)  # refused now, not after hours
         if records.packed is not None:
             records.packed.require(config.image.size)
+        config = given_models.with_copies(config)
         self.config = config
         self.records = records
         models = RunModels(config, records, run)
