@@ -152,6 +152,18 @@ class FlippedWeights(Damage):
         return [path for place in places for path in sorted(place.rglob("model.safetensors"))]
 
 
+class FlippedMark(Damage):
+    """Bytes of what says how far a stage is, and what it took, are flipped."""
+
+    kind = "mark of a stage with flipped bytes"
+
+    def files(self, job: Job) -> Sequence[Path]:
+        """Return completion marks, and costs of what is done of unfinished stages."""
+        done = sorted((job.run / ".partial").glob("*/[0-9]*.json"))
+        finished = sorted((job.run / ".partial").glob("*/finished.json"))
+        return [*sorted((job.run / ".stages").glob("*.json")), *done, *finished]
+
+
 def checkpoints(job: Job) -> list[Path]:
     """Return the files of unfinished trainings that are gone on from, where one can be."""
     found = sorted((job.run / ".partial").glob("*/*.ckpt"))
@@ -166,5 +178,6 @@ def is_done(job: Job, stage: str) -> bool:
 
 DAMAGES: tuple[type[Fault], ...] = (
     CutCheckpoint, FlippedCheckpoint, FlippedSoftLabels, FlippedWeights,
+    FlippedMark,
 )  # fmt: skip
 """All of them."""

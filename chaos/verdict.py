@@ -14,6 +14,7 @@ TIMED = ("manifest.json", "report.html", "lock")
 """Files that tell the time, or how long something took."""
 MEASURED = (
     "seconds", "peak_memory", "peak_gpu_memory", "finished", "plain_trainings_by_the_clock",
+    "sha256",
 )  # fmt: skip
 """What two undisturbed runs do not have in common."""
 SECONDS_FOR_LOADERS = 15.0

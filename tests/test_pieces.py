@@ -11,6 +11,7 @@ from cpsd.attempts import attempt_at_piece
 from cpsd.cli import main
 from cpsd.cost import Cost
 from cpsd.data.sources import load_records
+from cpsd.files import read_hashed_json, write_hashed_json
 from cpsd.pipeline import Pipeline
 from cpsd.run import RunDirectory
 from cpsd.stage import Pieces, Stage, StageState
@@ -62,8 +63,8 @@ def test_attempts_at_pieces_count_for_the_stage(tmp_path: Path) -> None:
         with attempt_at_piece(tmp_path / ".partial/teachers", "a") as attempts:
             pass
         file = tmp_path / ".partial/teachers/attempts/a/attempts.json"
-        content = {**json.loads(file.read_text()), "seconds": 500.0, "peak_memory": 2**50}
-        file.write_text(json.dumps(content))
+        content = {**read_hashed_json(file), "seconds": 500.0, "peak_memory": 2**50}
+        write_hashed_json(file, content)
         cost = directory.perform(stage)
     assert attempts.begun is None
     assert 500 <= cost.seconds < 510

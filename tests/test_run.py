@@ -16,12 +16,14 @@ from cpsd.attempts import ATTEMPTS_FILE
 from cpsd.cost import OLD, Cost
 from cpsd.errors import RunError
 from cpsd.execution import LocalExecutor, RunWork
+from cpsd.files import read_hashed_json, write_hashed_json
 from cpsd.run import RunDirectory
 from cpsd.stage import Stage, StageState
 
 HOLD_THE_LOCK = """
 import sys
 from pathlib import Path
+from cpsd.files import read_hashed_json, write_hashed_json
 from cpsd.run import RunDirectory
 with RunDirectory(Path(sys.argv[1])).locked():
     print("held", flush=True)
@@ -317,6 +319,48 @@ def test_a_mark_that_is_none_is_named_with_the_remedy(
     assert json.loads(mark.read_text())["fingerprint"] == "f1"
 
 
+@pytest.mark.parametrize("name", [".stages/student.json", ".partial/student/finished.json"])
+def test_no_flipped_byte_of_a_mark_or_cost_is_used(tmp_path: Path, name: str) -> None:
+    work = Work("a.txt", cost=Cost(5.0, 20, 10, 300, 600))
+    stage, directory = work.stage(), RunDirectory(tmp_path)
+    if name.startswith(".partial"):
+        directory.work(stage)
+    else:
+        run_all(directory, stage)
+    file = tmp_path / name
+    whole = file.read_bytes()
+    told = json.loads(whole)
+    for place in range(len(whole)):
+        for flip in (1, 2, 32):
+            mangled = bytearray(whole)
+            mangled[place] ^= flip
+            file.write_bytes(mangled)
+            try:
+                content = json.loads(mangled)
+            except ValueError:
+                content = None
+            if content == told:  # another blank between the same words
+                continue
+            with pytest.raises(RunError, match=r"Remove this file"):
+                directory.perform(stage) if ".partial" in name else directory.state(stage)
+    file.write_bytes(whole)
+    assert work.calls == 1
+
+
+def test_a_flipped_byte_of_attempts_counts_none(tmp_path: Path) -> None:
+    work = Work("last.ckpt", "a.txt")
+    work.killed_after = "last.ckpt"
+    with pytest.raises(Killed):
+        run_all(RunDirectory(tmp_path), work.stage())
+    attempts = tmp_path / ".partial" / "student" / ATTEMPTS_FILE
+    text = attempts.read_text()
+    attempts.write_text(text.replace('"seconds": 0', '"seconds": 9'))
+    assert attempts.read_text() != text
+    work.killed_after = None
+    run_all(RunDirectory(tmp_path), work.stage())
+    assert RunDirectory(tmp_path).cost(work.stage()).seconds < 9
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"seconds": null}'])
 def test_a_damaged_note_of_finished_work_is_named(tmp_path: Path, content: str) -> None:
     directory, work = RunDirectory(tmp_path), Work("a.txt")
@@ -481,7 +525,8 @@ def test_marks_of_before_operations_were_counted_are_read(tmp_path: Path) -> Non
     run_all(directory, work.stage())
     mark = tmp_path / ".stages" / "student.json"
     old = {"seconds": 5.0, "images_forward": 20, "images_backward": 10}
-    mark.write_text(json.dumps({**json.loads(mark.read_text()), "cost": old}))
+    told = {key: value for key, value in json.loads(mark.read_text()).items() if key != "sha256"}
+    mark.write_text(json.dumps({**told, "cost": old}))
     assert run_all(directory, work.stage()) == [("student", StageState.DONE)]
     assert directory.cost(work.stage()) == Cost(5.0, 20, 10, not_counted=OLD)
 
@@ -492,7 +537,7 @@ def test_seconds_of_interrupted_attempts_count(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run_all(directory, work.stage())
     attempts = tmp_path / ".partial" / "student" / ATTEMPTS_FILE
-    attempts.write_text(json.dumps({**json.loads(attempts.read_text()), "seconds": 1000.0}))
+    write_hashed_json(attempts, {**read_hashed_json(attempts), "seconds": 1000.0})
     work.killed_after = None
     run_all(directory, work.stage())
     assert 1000 < directory.cost(work.stage()).seconds < 1060

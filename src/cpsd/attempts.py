@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpsd.cost import most
 from cpsd.errors import RunError
-from cpsd.files import read_json, write_json
+from cpsd.files import read_hashed_json, write_hashed_json
 from cpsd.peak_memory import forget_peaks, peak_of_gpu, peak_of_process
 
 ATTEMPTS_FILE = "attempts.json"
@@ -78,7 +78,7 @@ def with_pieces(attempts: Attempts, folder: Path) -> Attempts:
 def _earlier(folder: Path) -> Attempts:
     """Return what earlier attempts took; nothing where that cannot be read."""
     try:
-        content = read_json(folder / ATTEMPTS_FILE)
+        content = read_hashed_json(folder / ATTEMPTS_FILE)
     except RunError:
         return Attempts()
     keys = set(vars(Attempts()))
@@ -97,4 +97,4 @@ def _earlier(folder: Path) -> Attempts:
 
 
 def _write(folder: Path, attempts: Attempts) -> None:
-    write_json(folder / ATTEMPTS_FILE, vars(attempts))
+    write_hashed_json(folder / ATTEMPTS_FILE, vars(attempts))

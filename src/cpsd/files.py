@@ -1,12 +1,13 @@
 """Files that are whole or not there: written under a temporary name, then renamed."""
 
 import errno
+import hashlib
 import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from cpsd.errors import CpsdError, RunError
 
 TEMPORARY_SUFFIX = ".tmp"
+_HASH = "sha256"
 _WATCHERS: list[Callable[[Path], None]] = []
 
 _MAKE_ROOM = "Free some space and start the same command again."
@@ -182,6 +184,29 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         raise RunError(f"{path} is missing.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}).") from error
+
+
+def write_hashed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a hash of itself, whole or not at all."""
+    write_json(path, {**content, _HASH: _digest(content)})
+
+
+def read_hashed_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Read a JSON file of a run without its hash; one that has none is returned as it is.
+
+    Raises:
+        RunError: the file is missing, is not JSON, or is not what was written.
+    """
+    content = read_json(path)
+    if isinstance(content, dict) and _HASH in content:
+        told = content.pop(_HASH)
+        if told != _digest(content):
+            raise RunError(f"{path} is damaged: it has not the hash that it was written with.")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def link(source: Path, destination: Path) -> None:

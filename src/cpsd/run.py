@@ -33,8 +33,8 @@ from cpsd.errors import RunError
 from cpsd.files import (
     link,
     plain_file_errors,
-    read_json,
     remove_temporaries,
+    write_hashed_json,
     write_json,
     write_text,
 )
@@ -43,6 +43,7 @@ from cpsd.stage_files import cost_in, damaged, read_object
 
 FINISHED = "finished.json"
 """In an unfinished stage: what it cost, once its work is done."""
+_OF_MARK = {"stage", "fingerprint", "finished", "outputs", "cost"}
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
 
@@ -184,7 +185,7 @@ class RunDirectory:
             if (folder / output).exists():
                 self._put_in_place(folder / output, self.path / output)
         self._drop_replaced(stage)
-        write_json(
+        write_hashed_json(
             self.path / stage.mark,
             {
                 "stage": stage.name,
@@ -227,7 +228,8 @@ class RunDirectory:
             for output in stage.outputs:
                 self._put_in_place(folder / output, self.path / output)
             self._drop_replaced(stage)
-            write_json(self.path / stage.mark, read_json(source.path / stage.mark))
+            mark = read_object(source.path / stage.mark, stage.name)
+            write_hashed_json(self.path / stage.mark, mark)
             shutil.rmtree(folder)
             return True
 
@@ -267,6 +269,8 @@ class RunDirectory:
         mark = read_object(path, name)
         if not isinstance(mark.get("fingerprint"), str):
             raise damaged(path, "it has no fingerprint", name)
+        if not mark.keys() <= _OF_MARK:  # as the name of its hash, if that is what has changed
+            raise damaged(path, "it says what no mark says", name)
         return {**mark, "cost": cost_in(mark.get("cost"), path, name).to_json()}
 
     def _work(self, stage: Stage, folder: Path) -> Cost:
@@ -283,7 +287,7 @@ class RunDirectory:
             peak_memory=most(cost.peak_memory, attempts.peak_memory),
             peak_gpu_memory=most(cost.peak_gpu_memory, attempts.peak_gpu_memory),
         )
-        write_json(finished, cost.to_json())
+        write_hashed_json(finished, cost.to_json())
         return cost
 
     def _drop_replaced(self, stage: Stage) -> None:

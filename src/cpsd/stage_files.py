@@ -5,13 +5,13 @@ from typing import Any
 
 from cpsd.cost import Cost
 from cpsd.errors import RunError
-from cpsd.files import read_json
+from cpsd.files import read_hashed_json
 
 
 def read_object(path: Path, stage: str) -> dict[str, Any]:
     """Return the JSON object that says how far ``stage`` is."""
     try:
-        content = read_json(path)
+        content = read_hashed_json(path)
     except RunError as error:
         raise RunError(f"{error} {_remedy(stage)}") from error
     if not isinstance(content, dict):

@@ -18,7 +18,7 @@ from cpsd.cost import Cost
 from cpsd.csv_cells import as_text
 from cpsd.data.records import TRAIN, Records
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, ensemble_name
-from cpsd.files import link, read_json, write_json, write_text
+from cpsd.files import link, write_hashed_json, write_json, write_text
 from cpsd.graph import LabelGraph
 from cpsd.inference_cost import inference_cost
 from cpsd.method import Place, student_config, teacher_config
@@ -29,6 +29,7 @@ from cpsd.run import RunDirectory
 from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.seeds import derive_seed
 from cpsd.stage import Pieces, Stage
+from cpsd.stage_files import cost_in, read_object
 from cpsd.strategies import base_strategy, shuffled_cut
 from cpsd.trained import save_trained
 from cpsd.training.members import Best
@@ -172,7 +173,8 @@ class TrainingWork:
         """Train the teacher of one part, unless it is done."""
         finished = _finished_teacher(folder, index)
         if finished.exists():
-            return Cost.from_json(read_json(finished))
+            stage = ensemble_name(strategy)
+            return cost_in(read_object(finished, stage), finished, stage)
         config, part = self._teacher_config(strategy), self._models.partition(strategy).parts[index]
         teacher = self._models.untrained_teachers(strategy, (index,))[0]
         name = f"{ensemble_name(strategy)}/{index}"
@@ -182,7 +184,7 @@ class TrainingWork:
             teacher, self.records, config, part=part, place=place, callbacks=callbacks
         )
         self._save_teacher(place.folder, strategy, index, teacher, fitted.best[0])
-        write_json(finished, fitted.cost.to_json())
+        write_hashed_json(finished, fitted.cost.to_json())
         place.checkpoint.unlink(missing_ok=True)  # it is the first process that writes it
         return fitted.cost
 
