@@ -5,9 +5,11 @@ import math
 import multiprocessing
 import random
 import re
+import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -141,6 +143,30 @@ def test_random_layers_depend_on_the_seed_and_not_on_the_caller(records: Records
     fit(other, records, replace(tiny.settings(), seed=4))
     tiny.assert_same(tiny.weights(first), tiny.weights(second))
     assert not torch.equal(weight(first), weight(other))
+
+
+class Handlers(lightning.Callback):
+    """Notes who has SIGTERM at every step."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+
+    def on_train_batch_end(self, *about: Any) -> None:
+        self.found.append(signal.getsignal(signal.SIGTERM))
+
+
+def test_sigterm_stays_with_whoever_had_it(records: Records) -> None:
+    # Lightning's own handler waits for the other devices, which may wait for this one.
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit
+
+    before, handlers = signal.signal(signal.SIGTERM, end), Handlers()
+    try:
+        fit(tiny.network(), records, tiny.settings(epochs=1), callbacks=[handlers])
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert {*handlers.found} == {end}
 
 
 def test_network_in_eval_mode_is_trained_in_training_mode(records: Records) -> None:

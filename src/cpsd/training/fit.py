@@ -130,7 +130,7 @@ def fit(
             max_epochs=training.epochs,
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-            callbacks=[*callbacks, workers, LastCheckpoint(checkpoint)],
+            callbacks=[*callbacks, workers, _OwnSigterm(), LastCheckpoint(checkpoint)],
             plugins=[CheckpointInPlace()],
             enable_checkpointing=True,
             enable_progress_bar=False,
@@ -155,6 +155,24 @@ def fit(
             else f"validation mAP {100 * best.score:.2f}",
         )
     return task.cost_so_far(peak_of_process() + workers.most)
+
+
+class _OwnSigterm(lightning.Callback):
+    """Leaves SIGTERM to whoever had it before Lightning.
+
+    Lightning's handler first tells all devices of it, wherever they are: where one waits for the
+    others meanwhile, to write a checkpoint, both wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Put the handler back; Lightning has just put its own in place."""
+        if threading.current_thread() is threading.main_thread() and self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 class _WorkersMemory(lightning.Callback):
