@@ -108,3 +108,17 @@ def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleT
     """Import a module of the benchmarks folder by its name, as its scripts import each other."""
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
     return importlib.import_module
+
+
+@pytest.fixture
+def sent(s3: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The places of files that are sent to the server meanwhile, those copied there left out."""
+    places: list[str] = []
+    put_file = type(s3).put_file
+
+    def put(system: Any, local: str, there: str) -> None:
+        places.append(there)
+        put_file(system, local, there)
+
+    monkeypatch.setattr(type(s3), "put_file", put)
+    return places

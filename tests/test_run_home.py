@@ -108,17 +108,9 @@ def test_what_is_sent_in_part_is_not_whole(
 
 
 def test_what_several_runs_share_is_sent_once(
-    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3: Any, sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("cpsd.folder_copy.WORTH_COPYING", 7)
-    sent: list[str] = []
-    put_file = type(s3).put_file
-
-    def put(system: Any, local: str, there: str) -> None:
-        sent.append(there)
-        put_file(system, local, there)
-
-    monkeypatch.setattr(type(s3), "put_file", put)
     with at_home(RUN) as folder:
         for name in ("one", "two", "three"):
             write_text(folder / name / "teacher.txt", "weights")

@@ -27,17 +27,9 @@ def figures(comparison: Path) -> Any:
 
 @pytest.mark.slow
 def test_a_comparison_at_an_address_is_the_one_in_a_folder(
-    s3: Any, digits: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3: Any, sent: list[str], digits: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("cpsd.folder_copy.WORTH_COPYING", 10_000)
-    sent: list[str] = []
-    put_file = type(s3).put_file
-
-    def put(system: Any, local: str, there: str) -> None:
-        sent.append(there)
-        put_file(system, local, there)
-
-    monkeypatch.setattr(type(s3), "put_file", put)
     assert main(["compare", str(digits), *ARMS, str(tmp_path / "here")]) == 0
     assert main(["compare", str(digits), *ARMS, THERE]) == 0
     shared = "teachers/co-occurrence/0/model.safetensors"

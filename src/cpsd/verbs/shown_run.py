@@ -24,9 +24,9 @@ BOARD_REMEDY = "Remove the folder it lies in and start the run again to have it 
 FINDINGS_REMEDY = "Remove this folder and start the run again to have them made anew."
 MANIFEST_REMEDY = "Start the run again to have it written anew."
 OVERFITTED = (
-    "With pretrained weights this is where the method has gained something over plain training of "
-    "the same cost, in its fast form (--fast); from scratch no difference was shown. 'When it "
-    "helps' in the README has the figures."
+    "With pretrained weights this is where the fast form (--fast) was above plain training of the "
+    "same cost, by little, and by less when it was run once more; from scratch no difference was "
+    "shown. 'When it helps' in the README has the figures."
 )
 NOT_OVERFITTED = (
     "Where that was so, more epochs of plain training have done as much as the method or more; "
