@@ -247,6 +247,21 @@ def session_of(process: int) -> int:
     return 0 if fields is None or fields[0] == "Z" else int(fields[3])
 
 
+def described(process: int) -> str:
+    """Return the number of a process, its state, and what each of its threads waits for."""
+    folder = Path(f"/proc/{process}")
+    try:
+        state = (stat_of(process) or ["gone"])[0]
+        threads = [
+            f"{(task / 'comm').read_text().strip()} in {(task / 'wchan').read_text()}"
+            for task in (folder / "task").iterdir()
+        ]
+        command = (folder / "cmdline").read_text().replace("\0", " ").strip()
+    except OSError as error:
+        return f"{process} ({error.strerror})"
+    return f"{process}, {state}: {', '.join(threads)}; {command}"
+
+
 def processes() -> list[int]:
     """Return the numbers of all processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208

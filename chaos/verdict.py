@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attempts_at_job import Job
+from attempts_at_job import Job, described
 from filelock import FileLock, Timeout
 
 TIMED = ("manifest.json", "report.html", "lock")
@@ -83,4 +83,4 @@ def left_behind(job: Job) -> list[str]:
     given_up = time.monotonic() + SECONDS_FOR_LOADERS
     while job.orphans() and time.monotonic() < given_up:
         time.sleep(0.1)
-    return left + [f"process {process}" for process in job.orphans()]
+    return left + [f"process {described(process)}" for process in job.orphans()]

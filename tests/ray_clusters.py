@@ -1,5 +1,6 @@
 """Clusters on this machine, for tests, the fault suite and benchmarks; runs held to each other."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,12 +44,26 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def figures(comparison: Path) -> Any:
+    """Return what a comparison found of its arms, without costs, which tell the time."""
+    content = json.loads((comparison / "compare.json").read_text())
+    return [
+        {key: row[key] for key in ("name", "intervals", "differences")} for row in content["rows"]
+    ]
+
+
+def assert_same_files(runs: Path, others: Path) -> None:
+    """Hold runs to be the same bytes as others."""
+    one, two = contents(runs), contents(others)
+    assert list(one) == list(two)
+    # Places and machine settings are told; they change no result.
+    differ = [name for name in one if one[name] != two[name]]
+    assert [name for name in differ if Path(name).name != "config.yaml"] == []
+
+
 def assert_same_run(run: Path, other: Path) -> None:
     """Hold two finished runs to be the same bytes, and to have left nothing else."""
-    one, two = contents(run), contents(other)
-    assert list(one) == list(two)
-    # Machine settings are told; they change no result.
-    assert [name for name in one if one[name] != two[name] and name != "config.yaml"] == []
+    assert_same_files(run, other)
     assert list((run / ".partial").glob("*")) == []
     assert not list(run.rglob("*.tmp"))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from cpsd.attempts import ATTEMPTS_FILE
 from cpsd.cost import OLD, Cost
@@ -479,8 +480,24 @@ def test_an_empty_folder_and_an_old_run_are_accepted(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     directory = RunDirectory(tmp_path / "file" / "run")
-    with pytest.raises(RunError, match="Cannot write to"), directory.locked():
+    told = "Cannot write .*run: a file stands where a folder is needed"
+    with pytest.raises(RunError, match=told), directory.locked():
         pass
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.EROFS, "the file system is read-only."), (errno.ENOLCK, "No locks available.")],
+)
+def test_a_lock_that_the_system_refuses_is_a_plain_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(RunError, match=f"Cannot write .*: {reason}"):
+        RunDirectory(tmp_path / "run").locked().__enter__()
 
 
 def test_the_manifest_holds_facts_and_costs_of_what_is_done(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ _NODES_A_MOVE = 100
 """Nodes for each of which a step may make one move: so few of them hardly change each other's."""
 _RESTING = 1e3
 """Added to the cost of moving a resting node: only moved where nothing else can be."""
+_LEFT_AND_ENTERED = np.array((-1, 1))
+"""What a move takes away from the part that a node leaves, and adds to the one that it enters."""
 
 
 def _cost(within: Floats, volume: Floats, size: Indices) -> Floats:
@@ -72,8 +74,15 @@ class CutStates:
         self._volume_SK = np.empty((num_states, num_parts))
         self._size_SK = np.empty((num_states, num_parts), dtype=np.intp)
         self._cost_SK = np.empty((num_states, num_parts))
+        # The same memory by entry, a part of a state: numpy is faster at one index than at two.
+        self._links_EN = self._links_SKN.reshape(-1, num_nodes)
+        self._within_E = self._within_SK.reshape(-1)
+        self._volume_E = self._volume_SK.reshape(-1)
+        self._size_E = self._size_SK.reshape(-1)
+        self._cost_E = self._cost_SK.reshape(-1)
         self._lacking_S = np.empty(num_states, dtype=np.intp)
         self._gain_SKN = np.empty((num_states, num_parts, num_nodes))
+        self._gain_EN = self._gain_SKN.reshape(-1, num_nodes)
         # Taken once: memory of this size comes in new pages each time.
         self._change_SKN = np.empty((num_states, num_parts, num_nodes))
         self.restart(np.arange(num_states))
@@ -91,7 +100,7 @@ class CutStates:
         self._volume_SK[states] = member_SKN @ self._degree_N
         self._size_SK[states] = member_SKN.sum(axis=2).astype(np.intp)
         self._own_SN[states] = states[:, None] * self.num_parts + self.assignment_SN[states]
-        self._weigh_entry(np.repeat(states, self.num_parts), np.tile(parts_K, len(states)))
+        self._weigh_entries((states[:, None] * self.num_parts + parts_K).reshape(-1))
         self._rests_SN[states] = 0
         self._try_best_S[states] = np.inf
         self._record()
@@ -106,21 +115,20 @@ class CutStates:
         touched = []
         for rows, source, target, node in moved:
             # Both parts at once: a node never enters the one that it leaves.
-            twice, parts = np.concatenate((rows, rows)), np.concatenate((source, target))
-            sign = np.ones(len(twice))
-            sign[: len(rows)] = -1
-            weights_RN, nodes = self.affinity.rows(node), np.concatenate((node, node))
-            self._within_SK[twice, parts] += 2 * sign * self._links_SKN[twice, parts, nodes]
-            self._volume_SK[twice, parts] += sign * self._degree_N[nodes]
-            self._size_SK[twice, parts] += sign.astype(np.intp)
-            self._links_SKN[rows, source] -= weights_RN
-            self._links_SKN[rows, target] += weights_RN
+            left, entered = rows * self.num_parts + source, rows * self.num_parts + target
+            entries, nodes = np.concatenate((left, entered)), np.concatenate((node, node))
+            sign = np.repeat(_LEFT_AND_ENTERED, len(rows))
+            weights_RN = self.affinity.rows(node)
+            self._within_E[entries] += 2 * sign * self._links_EN[entries, nodes]
+            self._volume_E[entries] += sign * self._degree_N.take(nodes)
+            self._size_E[entries] += sign
+            self._links_EN[left] -= weights_RN
+            self._links_EN[entered] += weights_RN
             self.assignment_SN[rows, node] = target
-            self._own_SN[rows, node] = rows * self.num_parts + target
-            touched.append(twice * self.num_parts + parts)
-        entries = touched[0] if len(touched) == 1 else np.unique(np.concatenate(touched))
-        self._weigh_entry(*np.divmod(entries, self.num_parts))
-        self._rests_SN = np.maximum(self._rests_SN - 1, 0)
+            self._own_SN[rows, node] = entered
+            touched.append(entries)
+        self._weigh_entries(touched[0] if len(touched) == 1 else np.unique(np.concatenate(touched)))
+        np.maximum(self._rests_SN - 1, 0, out=self._rests_SN)
         for rows, _, _, node in moved:
             self._rests_SN[rows, node] = rng.integers(1, self._longest_rest + 1, len(rows))
         self.stale_S += 1
@@ -151,15 +159,23 @@ class CutStates:
             moves.append((rows, self.assignment_SN[rows, node], target, node))
         return [move for move in moves if len(move[0])]
 
-    def _weigh_entry(self, rows: Indices, part: Indices) -> None:
-        """Update what the cost of ``part[i]`` changes by when a node enters it, in ``rows[i]``."""
-        within, volume = self._within_SK[rows, part], self._volume_SK[rows, part]
-        before = _cost(within, volume, self._size_SK[rows, part])
-        within_RN = within[:, None] + 2 * self._links_SKN[rows, part]
-        gain_RN = 1 - within_RN / (volume[:, None] + self._degree_N) - before[:, None]
-        gain_RN[self.assignment_SN[rows] == part[:, None]] = np.inf
-        self._gain_SKN[rows, part] = gain_RN
-        self._cost_SK[rows, part] = before
+    def _weigh_entries(self, entries: Indices) -> None:
+        """Update what the cost of a part changes by when a node enters it.
+
+        Args:
+            entries: state times K plus part, each.
+        """
+        within, volume = self._within_E.take(entries), self._volume_E.take(entries)
+        before = _cost(within, volume, self._size_E.take(entries))
+        gain_RN = 2 * self._links_EN.take(entries, axis=0)
+        gain_RN += within[:, None]
+        gain_RN /= volume[:, None] + self._degree_N
+        np.subtract(1, gain_RN, out=gain_RN)
+        gain_RN -= before[:, None]
+        states, part = np.divmod(entries, self.num_parts)
+        gain_RN[self.assignment_SN.take(states, axis=0) == part[:, None]] = np.inf
+        self._gain_EN[entries] = gain_RN
+        self._cost_E[entries] = before
 
     def _weigh_moves(self) -> Floats:
         """Return ``(S, K, N)`` the change of the cut by each move, inf where it is not allowed."""

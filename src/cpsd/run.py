@@ -33,6 +33,7 @@ from cpsd.errors import RunError
 from cpsd.files import (
     link,
     plain_file_errors,
+    refusal,
     remove_temporaries,
     write_hashed_json,
     write_json,
@@ -89,7 +90,8 @@ class RunDirectory:
                 f"{self.path} is in use by another process; wait for it or choose another --out."
             ) from error
         except OSError as error:
-            raise RunError(f"Cannot write to {self.path}: {error.strerror}.") from error
+            reason = refusal(error) or f"{error.strerror}."
+            raise RunError(f"Cannot write {self.path}: {reason}") from error
         try:
             remove_temporaries(self.path)
             yield

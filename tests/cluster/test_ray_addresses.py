@@ -14,10 +14,18 @@ import pytest
 
 from cpsd.cli import main
 from cpsd.run_home import at_home
-from ray_clusters import assert_same_run, meanwhile, nodes, processes
+from ray_clusters import (
+    assert_same_files,
+    assert_same_run,
+    figures,
+    meanwhile,
+    nodes,
+    processes,
+)
 
 pytestmark = pytest.mark.ray
 RUN = "s3://pictures/runs/a"
+COMPARISON = "s3://pictures/compared"
 
 
 @pytest.fixture
@@ -66,6 +74,38 @@ def test_nodes_without_a_common_disk_make_the_same_run(
     monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "reader"))
     with at_home(RUN) as folder:
         assert_same_run(folder, finished)
-    assert not s3.exists("pictures/runs/a/.whole/made")
-    assert not s3.exists("pictures/runs/a/.whole/objects")
-    assert not [*tmp_path.glob("*/.pieces/*")]
+    assert_nothing_left_over(s3, "pictures/runs/a", tmp_path)
+
+
+def test_a_comparison_of_nodes_without_a_common_disk_is_the_one_without(
+    s3: Any,
+    digits: Path,
+    cluster: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arms = [
+        "--config", "demo", "--image.size", "16", "--partition.parts", "2",
+        "--training.epochs", "1", "--teachers.epochs", "1", "--distillation.views", "1",
+        "--arms", "psd-c,baseline-long", "--seeds", "1", "--resamples", "50",
+        "--machine.workers", "0", "--machine.threads", "1", "--machine.accelerator", "cpu", "--out",
+    ]  # fmt: skip
+    here = tmp_path / "here"
+    assert main(["compare", str(digits), *arms, str(here)]) == 0
+    s3.put(str(digits.parent), "pictures/digits", recursive=True)
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/nowhere"))
+    compared = ["compare", "s3://pictures/digits/labels.csv", *arms, COMPARISON, *on(cluster)]
+    assert main(compared) == 0, capsys.readouterr().err
+    monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "reader"))
+    with at_home(COMPARISON) as there:
+        assert figures(there) == figures(here)
+        assert_same_files(there / "runs", here / "runs")
+    assert_nothing_left_over(s3, "pictures/compared", tmp_path)
+
+
+def assert_nothing_left_over(s3: Any, place: str, machines: Path) -> None:
+    """Hold a finished home to have no lists of pieces, and its machines no pieces."""
+    assert not s3.exists(f"{place}/.whole/made")
+    assert not s3.exists(f"{place}/.whole/objects")
+    assert not [*machines.glob("*/.pieces/*")]

@@ -1,22 +1,13 @@
 """A comparison whose runs are performed at once, held to one that does run after run."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cpsd.cli import main
-from ray_clusters import contents, nodes
+from ray_clusters import assert_same_files, figures, nodes
 
 pytestmark = pytest.mark.ray
-
-
-def figures(comparison: Path) -> Any:
-    content = json.loads((comparison / "compare.json").read_text())
-    return [
-        {key: row[key] for key in ("name", "intervals", "differences")} for row in content["rows"]
-    ]
 
 
 def test_a_comparison_on_a_cluster_is_the_one_without(digits: Path, tmp_path: Path) -> None:
@@ -33,9 +24,7 @@ def test_a_comparison_on_a_cluster_is_the_one_without(digits: Path, tmp_path: Pa
         on = ["--executor", "ray", "--ray-address", cluster.address]
         assert main([*arguments, str(there), *on]) == 0
     assert figures(there) == figures(here)
-    one, two = contents(there / "runs"), contents(here / "runs")
-    assert list(one) == list(two)
-    assert [name for name in one if one[name] != two[name]] == []
+    assert_same_files(there / "runs", here / "runs")
     # What has the same fingerprint was made once, though both were begun before either was done.
     shared = "teachers/co-occurrence/0/model.safetensors"
     for run in ("psd-c/0", "cpsd/1", "psd-c/1"):

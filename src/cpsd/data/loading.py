@@ -5,9 +5,13 @@ A batch is a function of (records, rows, seed, epoch): the number of loader work
 Legend: B pictures in a batch, C labels, S size of a view.
 """
 
+import multiprocessing
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any, cast
 
 import numpy as np
@@ -49,6 +53,9 @@ class PictureLoader(DataLoader[Any]):
             if batch is not None:
                 yield batch
 
+    def _get_iterator(self) -> Any:  # noqa: ANN401 - torch's own has no public name
+        return super()._get_iterator() if self.num_workers == 0 else _Processes(self)
+
     def _readable(self, loaded: PartlyRead) -> Batch | DataError | None:
         """Return what could be read, or the first error where nobody asks for the rest."""
         if self.on_unreadable is None:
@@ -68,6 +75,15 @@ class PictureLoader(DataLoader[Any]):
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             self._iterator._shutdown_workers()
         self._iterator = None
+
+
+class _Processes(_MultiProcessingDataLoaderIter):
+    """The processes of a loader."""
+
+    def __del__(self) -> None:
+        # Asked to end while it was made, it lacks what torch's own looks for, and would print that.
+        with suppress(AttributeError):
+            super().__del__()
 
 
 class EpochSampler(Sampler[Key]):
@@ -143,13 +159,19 @@ def plain_loader_errors() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+        if "DataLoader worker" not in str(error) and not _took_over_a_batch(error):
             raise
         raise TrainingError(
             "A process that loads pictures was killed, most likely because memory ran out; "
             "lower machine.workers or training.batch_size, and start the same command again."
         ) from error
+
+
+def _took_over_a_batch(error: Exception) -> bool:
+    """Return whether an error arose where the other end of a loader's socket is its process."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "rebuild_storage_fd" for frame, _ in frames)
 
 
 def training_loader(
@@ -259,12 +281,30 @@ def _worker_settings(workers: int) -> dict[str, Any]:
     share_one_folder()
     return settings | {
         "persistent_workers": True,
+        "worker_init_fn": _end_with_parent,
         # On Linux a forked worker starts in milliseconds and shares the records, where a spawned
         # one imports torch again (seconds) and needs the user's script to be guarded by __main__.
         # Forking beside torch's threads is safe here: a worker computes on one thread (torch sees
         # to that) and never touches the accelerator. Elsewhere the platform's own way.
         "multiprocessing_context": "fork" if sys.platform == "linux" else None,
     }
+
+
+def _end_with_parent(worker: int) -> None:
+    """Have this process end when the one that it loads for does.
+
+    torch looks every five seconds whether its parent is another one than at first, so that of a
+    parent that was killed before the first look nothing is ever seen.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:  # without processes
+        return
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=end, name="end with parent", daemon=True).start()
 
 
 def _as_it_is(batch: Batch | PartlyRead | DataError) -> Batch | PartlyRead | DataError:
