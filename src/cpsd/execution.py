@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from cpsd.config_yaml import changed_settings
 from cpsd.cost import Cost
 from cpsd.errors import RunError
 from cpsd.files import write_text
@@ -59,13 +60,18 @@ class RunWork:
         changed = [
             stage.name for stage in self.stages if self.directory.state(stage) is StageState.CHANGED
         ]
+        kept = self.directory.path / "config.yaml"
         if changed and not self.redo:
+            why = "; ".join(changed_settings(kept, self.config)) or (
+                "no setting is another, so the data, a file that settings name, or the release of "
+                "cpsd is"
+            )
             raise RunError(
                 f"Settings or data have changed for what {self.directory.path} already holds: "
-                f"{', '.join(changed)}. Say --redo to do these again (their results are replaced), "
-                "or choose another --out."
+                f"{', '.join(changed)} ({why}). Say --redo to do these again (their results are "
+                "replaced), or choose another --out."
             )
-        write_text(self.directory.path / "config.yaml", self.config)
+        write_text(kept, self.config)
 
     def taken(self, stage: Stage, sources: Sequence[RunDirectory]) -> bool:
         """Return whether the result of ``stage`` was taken from one of ``sources``."""
