@@ -176,8 +176,7 @@ class UnreadablePicture(Fault):
 class ReadOnly(Fault):
     """The run directory becomes read-only: a bind mount of itself, remounted.
 
-    The kernel refuses to remount what somebody writes to; so what is open stays so, and all that is
-    opened from now on is not.
+    The kernel refuses to remount what somebody has open to write, so that is waited for.
     """
 
     kind = "run directory remounted read-only"
@@ -190,8 +189,13 @@ class ReadOnly(Fault):
 
     def strike(self, attempt: Attempt) -> str:
         """Remount it."""
-        mount("--bind", str(attempt.job.run), str(attempt.job.run))
-        mount("-o", "remount,bind,ro", str(attempt.job.run))
+        run = str(attempt.job.run)
+        mount("--bind", run, run)
+        while subprocess.run(
+            ["mount", "-o", "remount,bind,ro", run], capture_output=True
+        ).returncode:
+            if attempt.is_over():
+                return UNMET
         return ""
 
     def mend(self, job: Job) -> None:

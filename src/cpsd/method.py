@@ -23,9 +23,9 @@ from cpsd.data.loading import (
     Unreadable,
     inference_loader,
     plain,
-    plain_loader_errors,
     training_loader,
 )
+from cpsd.data.lost_processes import plain_loader_errors
 from cpsd.data.records import TEST, TRAIN, VALIDATION, Records
 from cpsd.errors import ConfigError, DataError, ModelError
 from cpsd.evaluation.metrics import Metrics, average_precision

@@ -77,7 +77,9 @@ def test_an_orphan_is_found_and_killed(job: Job, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("verdict.SECONDS_FOR_LOADERS", 0.0)
     with subprocess.Popen(["sleep", "100"], start_new_session=True) as orphan:
         job.sessions.append(os.getsid(orphan.pid))
-        assert left_behind(job) == [f"process {orphan.pid}"]
+        (found,) = left_behind(job)
+        assert found.startswith(f"process {orphan.pid}, S: sleep in ")
+        assert found.endswith("; sleep 100")
         job.kill_all()
         assert orphan.wait() == -9
     assert left_behind(job) == []

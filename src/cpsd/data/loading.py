@@ -5,13 +5,9 @@ A batch is a function of (records, rows, seed, epoch): the number of loader work
 Legend: B pictures in a batch, C labels, S size of a view.
 """
 
-import multiprocessing
-import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from threading import Thread
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -23,10 +19,11 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from cpsd.config import ImageConfig
 from cpsd.data.images import PictureError
 from cpsd.data.loader_sockets import share_one_folder
+from cpsd.data.lost_processes import end_with_parent
 from cpsd.data.picture_dataset import Batch, Key, PartlyRead, PictureDataset
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN
-from cpsd.errors import DataError, TrainingError
+from cpsd.errors import DataError
 from cpsd.seeds import derive_seed
 from cpsd.shares import WHOLE, Share
 
@@ -148,32 +145,6 @@ class EpochSampler(Sampler[Key]):
                 yield row, view_index
 
 
-@contextmanager
-def plain_loader_errors() -> Iterator[None]:
-    """Say in a sentence that a process that loads pictures was killed.
-
-    torch raises that wherever this process is at the moment, not only where it waits for a batch.
-
-    Raises:
-        TrainingError: a loader's process was killed while the block used it.
-    """
-    try:
-        yield
-    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-        if "DataLoader worker" not in str(error) and not _took_over_a_batch(error):
-            raise
-        raise TrainingError(
-            "A process that loads pictures was killed, most likely because memory ran out; "
-            "lower machine.workers or training.batch_size, and start the same command again."
-        ) from error
-
-
-def _took_over_a_batch(error: Exception) -> bool:
-    """Return whether an error arose where the other end of a loader's socket is its process."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "rebuild_storage_fd" for frame, _ in frames)
-
-
 def training_loader(
     records: Records,
     rows: Rows,
@@ -281,30 +252,13 @@ def _worker_settings(workers: int) -> dict[str, Any]:
     share_one_folder()
     return settings | {
         "persistent_workers": True,
-        "worker_init_fn": _end_with_parent,
+        "worker_init_fn": end_with_parent,
         # On Linux a forked worker starts in milliseconds and shares the records, where a spawned
         # one imports torch again (seconds) and needs the user's script to be guarded by __main__.
         # Forking beside torch's threads is safe here: a worker computes on one thread (torch sees
         # to that) and never touches the accelerator. Elsewhere the platform's own way.
         "multiprocessing_context": "fork" if sys.platform == "linux" else None,
     }
-
-
-def _end_with_parent(worker: int) -> None:
-    """Have this process end when the one that it loads for does.
-
-    torch looks every five seconds whether its parent is another one than at first, so that of a
-    parent that was killed before the first look nothing is ever seen.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:  # without processes
-        return
-
-    def end() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=end, name="end with parent", daemon=True).start()
 
 
 def _as_it_is(batch: Batch | PartlyRead | DataError) -> Batch | PartlyRead | DataError:

@@ -12,7 +12,7 @@ from typing import Protocol
 from PIL import Image, ImageDraw, ImageFont
 
 from cpsd.addresses import place_in
-from cpsd.data.images import PictureError, read_image
+from cpsd.data.images import read_image
 
 MOST_TILES = 24
 COLUMNS = 4
@@ -64,8 +64,8 @@ def label_error_sheet(
 ) -> Image.Image:
     """Return the sheet of the first ``most_tiles`` entries, ``COLUMNS`` in a row.
 
-    A picture that cannot be read has a grey tile that says so. Names are drawn in Pillow's own
-    typeface, which has Latin letters; the table beside the sheet has all names in full.
+    Names are drawn in Pillow's own typeface, which has Latin letters; the table beside the sheet
+    has all names in full.
 
     Args:
         entries: the likeliest errors first.
@@ -73,6 +73,7 @@ def label_error_sheet(
         most_tiles: tiles at most.
 
     Raises:
+        PictureError: a picture cannot be read.
         ValueError: ``most_tiles`` below 1.
     """
     if most_tiles < 1:
@@ -108,11 +109,7 @@ def _draw_picture(
 ) -> None:
     left, top = corner
     draw.rectangle((left, top, left + _PICTURE - 1, top + _PICTURE - 1), fill=_FRAME)
-    try:
-        picture = read_image(path)
-    except PictureError:
-        draw.text((left + 8, top + _PICTURE // 2), "cannot be read", _PALE, _font(_TEXT_SIZE))
-        return
+    picture = read_image(path, least=2 * _PICTURE)
     # Enlarged as well as scaled down: a picture of 32 pixels could not be judged in its own size.
     scale = _PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from cpsd.config import TrainingConfig
 from cpsd.cost import Cost
-from cpsd.data.loading import plain_loader_errors
+from cpsd.data.lost_processes import plain_loader_errors
 from cpsd.data.picture_dataset import Batch
 from cpsd.errors import TrainingError
 from cpsd.files import plain_file_errors, refusal

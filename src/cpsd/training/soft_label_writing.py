@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpsd.config import ImageConfig
-from cpsd.data.loading import inference_loader, plain_loader_errors
+from cpsd.data.loading import inference_loader
+from cpsd.data.lost_processes import plain_loader_errors
 from cpsd.data.records import Records
 from cpsd.data.views import VIEWS_VERSION
 from cpsd.errors import ModelError

@@ -1,4 +1,4 @@
-"""Processes that load pictures are killed, as by a system without memory: a sentence says so."""
+"""Processes that load pictures are lost, or who they load for: a sentence says so, or nothing."""
 
 import errno
 import gc
@@ -23,6 +23,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 import tiny
 from cpsd import method
 from cpsd.data.loading import inference_loader, plain
+from cpsd.data.lost_processes import end_with_parent
 from cpsd.data.records import TRAIN, Records
 from cpsd.errors import TrainingError
 from cpsd.training.fit import _quiet_writers
@@ -92,6 +93,32 @@ def test_a_connection_of_the_users_own_that_breaks_is_not_taken_for_that(records
         method.predict(network, records, records.indices(TRAIN), tiny.settings(workers=1))
 
 
+def test_a_library_may_have_made_another_error_of_it(records: Records) -> None:
+    # As TensorBoard's writer does with whatever is raised while it writes.
+    network = KillsNobody()
+    network.register_forward_pre_hook(_another_error)
+    with pytest.raises(TrainingError, match="A process that loads pictures was killed"):
+        method.predict(network, records, records.indices(TRAIN), tiny.settings(workers=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_said"),
+    [(ConnectionResetError(), False), (EOFError(), False), (ValueError("of another kind"), True)],
+)
+def test_loaders_say_nothing_of_whom_they_have_lost(
+    error: Exception, is_said: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load() -> None:
+        end_with_parent(0)
+        sys.excepthook(type(error), error, None)
+
+    process = multiprocessing.get_context("fork").Process(target=load)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert ("of another kind" in capfd.readouterr().err) == is_said
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks for processes as on Linux")
 def test_loaders_end_with_a_process_that_was_killed_before_they_looked_for_it(
     records: Records,
@@ -147,6 +174,13 @@ class KillsNobody(KillsLoaders):
 
 def _broken_connection(*_: object) -> None:
     raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def _another_error(*_: object) -> None:
+    try:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+    except RuntimeError as error:
+        raise ValueError("you tried to log 0.4 which is currently not supported") from error
 
 
 def _load_and_die(records: Records, told: Connection) -> None:
