@@ -21,6 +21,7 @@ from PIL import Image
 
 import hostile_readers
 from cpsd.array_files import DamagedArrayError, read_npy, read_npz
+from cpsd.attempts import attempt
 from cpsd.cli import main
 from cpsd.config import DataConfig
 from cpsd.data.check import check_data
@@ -45,6 +46,7 @@ from cpsd.models.label_vectors import read_label_embeddings
 from cpsd.models.store import load_model
 from cpsd.models.weights import read_weights
 from cpsd.partition import read_partition
+from cpsd.report.page import write_report
 from cpsd.report.predicted import as_csv
 from cpsd.training.checkpoint import checkpoint_to_resume
 from cpsd.yaml_files import YamlFaultError, read_yaml
@@ -571,3 +573,74 @@ def test_damaged_values_are_told(name: str, change: object, tmp_path: Path) -> N
     changed = content | change if isinstance(change, dict) else change
     (tmp_path / target.file).write_text(json.dumps(changed))
     assert isinstance(fenced(tmp_path, lambda: target.read(tmp_path)), UserError)
+
+
+# What the fuzzer has found
+
+
+def test_a_chunk_that_says_it_is_gigabytes_long_is_a_damaged_picture(tmp_path: Path) -> None:
+    content = picture("PNG")
+    begin = content.index(b"IDAT")
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        content[: begin - 4] + struct.pack(">I", 2**32 - 2) + content[begin : begin + 6]
+    )
+    found = fenced(tmp_path, lambda: read_image(path))
+    assert isinstance(found, PictureError)
+    assert "a.png" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("place", "bytes_there", "told"),
+    [
+        (b"PK\x01\x02", {6: 128}, "zip file version 12.8"),
+        (b"PK\x06\x07", {6: 126}, "span multiple disks"),
+    ],
+)
+def test_archives_that_zipfile_does_not_know_are_refused(
+    tmp_path: Path, place: bytes, bytes_there: dict[int, int], told: str
+) -> None:
+    content = bytearray(saved({"a.weight": torch.zeros(2)}))
+    at = content.rindex(place)
+    for offset, value in bytes_there.items():
+        content[at + offset] = value
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=told):
+        read_weights(path)
+
+
+def test_damaged_footers_of_predictions_leave_as_many_pictures_as_rows(tmp_path: Path) -> None:
+    content = next(target for target in targets() if target.name == "predictions").seeds[0]
+    path, refused = tmp_path / "p.parquet", 0
+    for at in range(len(content) - 1700, len(content)):
+        path.write_bytes(content[:at] + b"%" + content[at + 1 :])
+        try:
+            found = read_predictions(path)
+        except RunError:
+            refused += 1
+        else:
+            assert len(found.images) == len(found.logits)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("seconds", ["null", "NaN", "1e999", "9" * 400, "true"])
+def test_attempts_that_took_no_number_of_seconds_are_not_counted(
+    tmp_path: Path, seconds: str
+) -> None:
+    rest = '"peak_memory": 3, "peak_gpu_memory": null, "begun": null'
+    (tmp_path / "attempts.json").write_text(f'{{"seconds": {seconds}, {rest}}}')
+    with attempt(tmp_path):
+        pass
+    assert 0 <= json.loads((tmp_path / "attempts.json").read_text())["seconds"] < 60
+
+
+def test_a_predictor_whose_name_no_file_can_have_leaves_the_report_without_its_curves(
+    tmp_path: Path,
+) -> None:
+    lay("run")(tmp_path)
+    scores = tmp_path / "evaluation" / "test.json"
+    content = json.loads(scores.read_text())
+    content["predictors"]["x" * 300] = next(iter(content["predictors"].values()))
+    scores.write_text(json.dumps(content))
+    assert write_report(tmp_path).is_file()

@@ -12,6 +12,8 @@ from cpsd.files import read_hashed_json, write_hashed_json
 from cpsd.peak_memory import forget_peaks, peak_of_gpu, peak_of_process
 
 ATTEMPTS_FILE = "attempts.json"
+_MOST = 2**62
+"""Above it is no number of seconds or bytes."""
 PIECES = "attempts"
 """Folder of an unfinished stage with a folder for each piece of it that was attempted."""
 
@@ -85,7 +87,8 @@ def _earlier(folder: Path) -> Attempts:
     if (
         not isinstance(content, dict)
         or set(content) != keys
-        or not all(isinstance(value, int | float | None) for value in content.values())
+        or not all(value is None or _is_number(value) for value in content.values())
+        or content["seconds"] is None
     ):
         return Attempts()
     attempts = Attempts(**content)
@@ -94,6 +97,10 @@ def _earlier(folder: Path) -> Attempts:
         last = max(path.stat().st_mtime for path in files)
         attempts.seconds += max(0.0, last - attempts.begun)
     return attempts
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < _MOST  # and no NaN
 
 
 def _write(folder: Path, attempts: Attempts) -> None:

@@ -126,7 +126,7 @@ class LocalExecutor:
                 state = StageState.DONE
             work.announce(stage, state)
             if state is not StageState.DONE:
-                together = _done_together(stage, self._group) if stage.trains else stage
+                together = done_together(stage, self._group) if stage.trains else stage
                 work.directory.perform(together)
             work.directory.write_manifest(work.facts, work.stages)
         self._group.tell(None)
@@ -156,7 +156,7 @@ def follow(stages: Sequence[Stage], directory: RunDirectory, group: ProcessGroup
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _done_together(stage: Stage, group: ProcessGroup) -> Stage:
+def done_together(stage: Stage, group: ProcessGroup) -> Stage:
     """Return ``stage`` with work that calls the other processes to it first."""
 
     def work(folder: Path) -> Cost:

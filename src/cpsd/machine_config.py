@@ -52,7 +52,7 @@ class TrainerConfig:
     devices: int = 1
     """GPUs, or processes on a CPU, of each machine."""
     num_nodes: int = 1
-    """Machines; with several, torchrun or SLURM starts the command on each."""
+    """Machines; with several, torchrun or SLURM starts the command on each, Ray each training."""
 
     def __post_init__(self) -> None:
         _require(self.devices >= 1, "trainer.devices", self.devices, "at least 1")

@@ -219,12 +219,30 @@ def joined(config: TrainerConfig, *, on_cpu: bool) -> Iterator[ProcessGroup]:
             f"{started} {'process was' if started == 1 else 'processes were'} started; start "
             f"{config.num_devices}, with torchrun or srun, or say other numbers."
         )
+    _end_with_parent()
+    rank, size = environment.global_rank(), environment.world_size()
+    with formed(
+        rank, size, environment.main_address, environment.main_port, on_cpu=on_cpu
+    ) as group:
+        yield group
+
+
+@contextmanager
+def formed(
+    rank: int, size: int, address: str, port: int, *, on_cpu: bool
+) -> Iterator[ProcessGroup]:
+    """Be one of the processes that train together; the group ends with the block.
+
+    Args:
+        rank: of this process.
+        size: how many there are.
+        address: of the machine of the first.
+        port: where that waits for the others.
+        on_cpu: all of them compute on CPUs.
+    """
     import torch
 
-    _end_with_parent()
-    os.environ["MASTER_ADDR"] = environment.main_address
-    os.environ["MASTER_PORT"] = str(environment.main_port)
-    rank, size = environment.global_rank(), environment.world_size()
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
     with plain_process_errors():
         torch.distributed.init_process_group(
             "gloo" if on_cpu else "cpu:gloo,cuda:nccl",
@@ -232,9 +250,8 @@ def joined(config: TrainerConfig, *, on_cpu: bool) -> Iterator[ProcessGroup]:
             world_size=size,
             timeout=_PATIENCE,
         )
-    group = ProcessGroup(Share(rank, of=size))
     try:
-        yield group
+        yield ProcessGroup(Share(rank, of=size))
     finally:
         torch.distributed.destroy_process_group()
 

@@ -8,7 +8,7 @@ from cpsd.cluster.demands import GIB, Machine, demands
 from cpsd.config import ImageConfig, RunConfig
 from cpsd.cost import Cost
 from cpsd.errors import ConfigError
-from cpsd.machine_config import MachineConfig
+from cpsd.machine_config import MachineConfig, TrainerConfig
 from cpsd.stage import Stage
 
 TRAINING = Stage("student", "f", (), lambda folder: Cost(), computes=True)
@@ -58,3 +58,26 @@ def test_what_is_asked_for_is_asked_for_even_where_no_machine_has_it_yet() -> No
 def test_an_accelerator_that_tasks_are_not_given_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"machine.accelerator is 'mps'.*auto, cpu or cuda"):
         demands(config(accelerator="mps"), 10, [SMALL], 2)
+
+
+def test_a_training_on_several_devices_is_a_gang_with_the_same_room_on_each_machine() -> None:
+    spread = replace(config(workers=3), trainer=TrainerConfig(devices=4, num_nodes=2))
+    found = demands(spread, 10, [LARGE, LARGE], 8)
+    gang = found.gang(replace(TRAINING, trains=True))
+    assert gang is not None
+    assert gang.size == 8
+    assert [gang.bundle(rank) for rank in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]
+    memory = float(4 * gang.member.memory)
+    assert gang.bundles() == [{"CPU": 16.0, "GPU": 4.0, "memory": memory}] * 2
+    assert found.gang(TRAINING) is None  # a stage that only predicts
+    assert demands(config(), 10, [LARGE], 8).gang(replace(TRAINING, trains=True)) is None
+
+
+def test_devices_of_a_machine_share_its_threads_on_a_cpu() -> None:
+    spread = replace(config(accelerator="cpu"), trainer=TrainerConfig(devices=2))
+    found = demands(spread, 10, [SMALL], 2)
+    assert found.threads == 1
+    gang = found.gang(replace(TRAINING, trains=True))
+    assert gang is not None
+    assert [bundle["CPU"] for bundle in gang.bundles()] == [2.0]
+    assert "GPU" not in gang.bundles()[0]

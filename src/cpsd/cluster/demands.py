@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from cpsd.config import RunConfig
 from cpsd.data.kept_pixels import machine_memory
 from cpsd.errors import ConfigError
+from cpsd.machine_config import TrainerConfig
 from cpsd.stage import Stage
 
 GIB = 2**30
@@ -48,6 +49,39 @@ class Demand:
 
 
 @dataclass(frozen=True)
+class Gang:
+    """The devices that a training is spread over, a member for each.
+
+    Args:
+        devices: of each machine.
+        num_nodes: machines.
+        member: what each needs.
+    """
+
+    devices: int
+    num_nodes: int
+    member: Demand
+
+    @property
+    def size(self) -> int:
+        """Members in all."""
+        return self.devices * self.num_nodes
+
+    def bundle(self, rank: int) -> int:
+        """Return which of the machines a member is on."""
+        return rank // self.devices
+
+    def bundles(self) -> list[dict[str, float]]:
+        """Return what Ray keeps for the gang: the same of each machine."""
+        one = {
+            "CPU": self.devices * self.member.cpus,
+            "GPU": self.devices * self.member.gpus,
+            "memory": float(self.devices * self.member.memory),
+        }
+        return [{name: amount for name, amount in one.items() if amount}] * self.num_nodes
+
+
+@dataclass(frozen=True)
 class Demands:
     """What the pieces of a run need, and what they may use of a machine.
 
@@ -57,16 +91,24 @@ class Demands:
         threads: that compute in a piece on a CPU. The same on all machines, so that their results
             are the same bits.
         picture_memory: ``machine.picture_memory`` of a piece: the pieces of one machine share it.
+        trainer: the devices of a training.
     """
 
     light: Demand
     computing: Demand
     threads: int
     picture_memory: float
+    trainer: TrainerConfig
 
     def of(self, stage: Stage) -> Demand:
         """Return what a piece of ``stage`` needs."""
         return self.computing if stage.computes else self.light
+
+    def gang(self, stage: Stage) -> Gang | None:
+        """Return the devices that ``stage`` is spread over, None for one."""
+        if not stage.trains or self.trainer.num_devices == 1:
+            return None
+        return Gang(self.trainer.devices, self.trainer.num_nodes, self.computing)
 
 
 def demands(
@@ -78,10 +120,11 @@ def demands(
     CPU it has a core for each thread.
 
     Args:
-        config: of the run; ``machine`` is read, and the size of pictures.
+        config: of the run; ``machine`` and ``trainer`` are read, and the size of pictures.
         num_images: of the data set.
         machines: of the cluster, as they are now.
-        threads: that compute where ``machine.threads`` does not say.
+        threads: that compute where ``machine.threads`` does not say, and are shared by the devices
+            of a machine on a CPU.
 
     Raises:
         ConfigError: ``machine.accelerator`` is one that a cluster's tasks are not given.
@@ -92,7 +135,7 @@ def demands(
             f"machine.accelerator is '{machine.accelerator}', which --executor ray does not know "
             "of; take auto, cpu or cuda."
         )
-    threads = machine.threads or threads
+    threads = machine.threads or max(1, threads // config.trainer.devices)
     on_gpu = machine.accelerator == "cuda" or (
         machine.accelerator == "auto" and any(one.gpus >= 1 for one in machines)
     )
@@ -108,7 +151,7 @@ def demands(
     memory += kept if kept <= share * machine_memory() else 0
     light = Demand(1.0, 0.0, int(min(LIGHT_MEMORY, most_memory)))
     computing = Demand(cpus_of_piece, float(on_gpu), int(min(memory, most_memory)))
-    return Demands(light, computing, threads, share)
+    return Demands(light, computing, threads, share, config.trainer)
 
 
 def with_demands(config: RunConfig, *, threads: int, picture_memory: float) -> RunConfig:

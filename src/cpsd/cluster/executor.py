@@ -6,13 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cpsd import errors
 from cpsd.addresses import address_of
 from cpsd.cluster.board import Board, Taken
 from cpsd.cluster.connection import Cluster
-from cpsd.cluster.demands import Demands
+from cpsd.cluster.demands import Demands, Gang
+from cpsd.cluster.piece import Piece, Refusal
 from cpsd.cluster.piece_copies import Collection, Made
-from cpsd.cluster.worker import Piece, Refusal, perform
+from cpsd.cluster.worker import perform
 from cpsd.errors import CpsdError, RunError
 from cpsd.execution import RunWork
 from cpsd.report.piece_table import PieceTable
@@ -64,6 +64,7 @@ class RayExecutor:
         self._table = table
         self._runs: list[_Run] = []
         self._flying: dict[Any, tuple[_Run, Stage, str | None]] = {}
+        self._places: dict[Any, Any] = {}
         self._task = self._ray.remote(perform)
 
     works_ahead = True
@@ -144,7 +145,8 @@ class RayExecutor:
         if state is StageState.DONE:
             run.end(stage)
             return True
-        pieces = directory.pieces(stage)
+        # A training on several devices is one piece, whose parts follow each other.
+        pieces = directory.pieces(stage) if self._demands.gang(stage) is None else {}
         run.pieces_left[stage.name] = len(pieces)
         for part in pieces:
             self._submit(run, stage, part)
@@ -170,7 +172,9 @@ class RayExecutor:
             folder=str(Path.cwd()),
             threads=self._demands.threads,
             picture_memory=self._demands.picture_memory,
+            gang=self._demands.gang(stage),
         )
+        place = None if piece.gang is None else self._place_for(piece.gang)
         task = self._task.options(
             name=title,
             num_cpus=demand.cpus,
@@ -178,9 +182,25 @@ class RayExecutor:
             memory=demand.memory,
             max_retries=MAX_RETRIES,
             retry_exceptions=False,
+            scheduling_strategy=place,
         ).remote(piece, self._board)
         self._flying[task] = (run, stage, part)
+        if place is not None:
+            self._places[task] = place.placement_group
         self._table.begin(title)
+
+    def _place_for(self, gang: Gang) -> Any:  # noqa: ANN401 - Ray has no types
+        """Return where the leader of a gang goes: room for all of it, as soon as there is some."""
+        util = self._ray.util
+        together = "STRICT_SPREAD" if gang.num_nodes > 1 else "STRICT_PACK"
+        group = util.placement_group(gang.bundles(), strategy=together)
+        return util.scheduling_strategies.PlacementGroupSchedulingStrategy(group, 0)
+
+    def _leave(self, task: Any) -> None:  # noqa: ANN401 - Ray's references have no type
+        """Give back what was kept for a gang."""
+        group = self._places.pop(task, None)
+        if group is not None:
+            self._ray.util.remove_placement_group(group)
 
     def _place(self, path: Path) -> str:
         """Return what a worker is told of a place: a path, or its name at the address."""
@@ -190,6 +210,7 @@ class RayExecutor:
     def _end(self, task: Any) -> None:  # noqa: ANN401 - Ray's references have no type
         """Take note of a piece that is over."""
         run, stage, part = self._flying.pop(task)
+        self._leave(task)
         title = run.title(stage, part)
         try:
             result: Made | Refusal | None = self._ray.get(task)
@@ -208,7 +229,7 @@ class RayExecutor:
             ) from error
         self._table.end(title)
         if isinstance(result, Refusal):
-            raise getattr(errors, result.kind)(result.message)
+            raise result.error()
         if isinstance(result, Made):
             self._take_result(run, stage, part, result)
         if part is None:
@@ -253,6 +274,8 @@ class RayExecutor:
             _, going_on = self._ray.wait(tasks, num_returns=len(tasks), timeout=SECONDS_TO_STOP)
             for task in going_on:
                 self._ray.cancel(task, force=True)
+            for task in tasks:
+                self._leave(task)
         if tasks:
             with suppress(CpsdError):  # why it ends is what is to be said
                 self._look()

@@ -37,6 +37,7 @@ MOST_PIXELS = 80_000_000
 while it is decoded may have more in its file, up to Pillow's own limit of 179 million."""
 _LEAST_OF_LARGE = 2048
 _STRIP = 4_000_000  # pixels that are converted at a time
+_FEW_PIXELS = 1_000_000
 _WHITE = (255, 255, 255)
 _SIXTEEN_BITS = 65535
 
@@ -76,19 +77,23 @@ def read_image(path: str | Path, *, least: int | None = None) -> Image.Image:
         PictureError: the file is not there, is no picture, ends too early or is damaged.
     """
     path = Path(path)
+    pixels = 0
     try:
         if not _can_be_read(path.stat().st_mode):
             raise ValueError("it is a device, and no file")
         with Image.open(path) as image:
-            _require_memory(path, image, least)
+            pixels = _require_memory(path, image, least)
             image.load()
             # After loading: a PNG may say it at its end, and a TIFF is turned while it loads.
             orientation = image.getexif().get(_ORIENTATION)
             upright = _to_rgb(image)
-    except (MemoryError, PictureError):
+    except PictureError:
         raise
     except Exception as error:
-        # Decoders meet damaged files with errors of every kind, from struct's to zlib's.
+        if isinstance(error, MemoryError) and pixels > _FEW_PIXELS:
+            raise
+        # Decoders meet damaged files with errors of every kind, from struct's to zlib's; where
+        # memory is wanted for few pixels, a part of the file says that it is gigabytes long.
         raise _fault(path, error) from error
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return upright if turn is None else upright.transpose(turn)
@@ -136,11 +141,11 @@ def _can_be_read(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
-def _require_memory(path: Path, image: Image.Image, least: int | None) -> None:
-    """Refuse a picture that is opened, but not decoded yet, where it is too large to be decoded.
+def _require_memory(path: Path, image: Image.Image, least: int | None) -> int:
+    """Return how many pixels a picture that is opened will have in memory.
 
     Raises:
-        LargePictureError: it is.
+        LargePictureError: too many to be decoded.
     """
     pixels = image.width * image.height
     if least is not None:
@@ -152,6 +157,7 @@ def _require_memory(path: Path, image: Image.Image, least: int | None) -> None:
             f"The picture {path} has too many pixels to be safe ({pixels:,}; the most are "
             f"{MOST_PIXELS:,}); scale it down."
         )
+    return pixels
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

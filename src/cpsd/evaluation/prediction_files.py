@@ -74,6 +74,8 @@ class PredictionFile:
         """
         with _damage_told(self.path), pq.ParquetFile(self.path, metadata=self.metadata) as file:
             paths = file.read(columns=["image"])["image"].to_pylist()
+            if len(paths) != len(self):
+                raise ValueError(f"{len(paths)} pictures in {len(self)} rows")
         return tuple(
             path.decode(errors="surrogateescape") if isinstance(path, bytes) else path
             for path in paths
@@ -90,6 +92,8 @@ def open_predictions(path: Path) -> PredictionFile:
         # Not read_table: it would read a folder named "k=5" in the path as one more column.
         with pq.ParquetFile(path) as file:
             head, metadata = file.metadata, file.schema_arrow.metadata or {}
+        if head.num_rows < 0:
+            raise ValueError(f"{head.num_rows} rows")
         if head.num_rows * head.num_columns > _MOST_VALUES_A_BYTE * path.stat().st_size:
             raise RunError(f"{path} says that it holds more than a file of its size can.")
         if _METADATA_KEY not in metadata:

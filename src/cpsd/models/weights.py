@@ -193,12 +193,13 @@ def _refuse_packed(path: Path) -> None:
     Raises:
         ModelError: it does.
     """
-    if not zipfile.is_zipfile(path):
-        return  # as torch wrote files before 1.6
     try:
+        if not zipfile.is_zipfile(path):
+            return  # as torch wrote files before 1.6
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    # The last is raised for versions and methods that zipfile does not know.
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelError(f"The weights file {path} is a damaged archive ({error}).") from error
     if unpacked > path.stat().st_size:
         raise ModelError(

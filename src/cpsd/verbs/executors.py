@@ -21,8 +21,8 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
     """Refuse an executor that cannot be, before anything is read.
 
     Raises:
-        ConfigError: Ray is not installed, options contradict each other, or machines that train
-            together would not see the copy of a run at an address.
+        ConfigError: Ray is not installed, options contradict each other, or devices that train
+            together would not see one copy of a run at an address.
     """
     out = arguments.out or ""
     if (
@@ -35,11 +35,11 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
             f"copy: set {CACHE} to a folder on a disk that all of them share, at the same path."
         )
     if arguments.executor == "ray":
-        if config.trainer.num_devices > 1:
+        if config.trainer.num_devices > 1 and address_of(local_place(out)) is not None:
             raise ConfigError(
-                f"trainer.devices x trainer.num_nodes is {config.trainer.devices} x "
-                f"{config.trainer.num_nodes}, but with --executor ray each training is on one "
-                "device; leave them out, or take --executor local."
+                f"--out is {out}, of which the devices of a training (trainer.devices, "
+                "trainer.num_nodes) need one copy with --executor ray: take a run directory on a "
+                "disk that all machines share."
             )
         from cpsd.cluster.connection import imported_ray
 

@@ -20,6 +20,7 @@ from cpsd.data.sources import load_records
 from cpsd.evaluation.scoreboard import STUDENT
 from cpsd.execution import RunWork, follow
 from cpsd.fast import fast
+from cpsd.machine_config import TrainerConfig
 from cpsd.manifest import run_facts
 from cpsd.pipeline import Pipeline
 from cpsd.process_group import (
@@ -66,9 +67,11 @@ def run(arguments: Namespace, *, last_stage: str = "") -> int:
     on_cpu = device_of(config).type == "cpu"
     if arguments.dry_run:
         return _run(arguments, config, last_stage, ALONE)
-    if needs_processes(config.trainer):
-        return launch(arguments.argv, config.trainer, on_cpu=on_cpu)
-    with joined(config.trainer, on_cpu=on_cpu) as group:
+    # Ray starts the processes of each training where it performs it.
+    trainer = config.trainer if arguments.executor == "local" else TrainerConfig()
+    if needs_processes(trainer):
+        return launch(arguments.argv, trainer, on_cpu=on_cpu)
+    with joined(trainer, on_cpu=on_cpu) as group:
         if not group.leads:
             keep_quiet()
         return _run(arguments, config, last_stage, group)

@@ -17,7 +17,7 @@ from cpsd.report.page.method_runs import (
 from cpsd.report.page.page_data import graph_data, precision_column
 from cpsd.report.page.partition_view import partition_views
 from cpsd.report.page.results import Score, span, tone
-from cpsd.report.page.run_files import RunFiles, place
+from cpsd.report.page.run_files import RunFiles, is_there, place
 from cpsd.report.page.traced import Figure, Format, Traced, average, figure
 from cpsd.report.tables import in_order
 
@@ -300,5 +300,5 @@ def _link(files: RunFiles, run: Traced) -> RunLink:
     page = f"{run.at('path').value}/report.html"
     # A link out of the folder would break when the folder is handed on.
     inside = (files.folder / page).resolve().is_relative_to(files.folder.resolve())
-    there = inside and (files.folder / page).is_file()
+    there = inside and is_there(files.folder / page)
     return RunLink(run.at("path"), place(page) if there else None)

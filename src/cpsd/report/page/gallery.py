@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from cpsd.report.page.run_files import EXPLANATIONS_FOLDER, RunFiles
+from cpsd.report.page.run_files import EXPLANATIONS_FOLDER, RunFiles, is_there
 from cpsd.report.page.traced import Figure, Traced, figure
 
 GALLERY_FILE = f"{EXPLANATIONS_FOLDER}/gallery.json"
@@ -104,7 +104,7 @@ def data_uri(files: RunFiles, file: str) -> str | None:
     path = files.path(file)
     kind = _TYPES.get(path.suffix.lower())
     inside = not PurePosixPath(file).is_absolute() and ".." not in PurePosixPath(file).parts
-    if kind is None or not inside or not path.is_file():
+    if kind is None or not inside or not is_there(path):
         return None
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 

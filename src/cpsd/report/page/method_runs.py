@@ -10,7 +10,7 @@ from typing import Any
 
 from cpsd.report.page.partition_view import partition_views
 from cpsd.report.page.results import Score, split_results
-from cpsd.report.page.run_files import FINDINGS_FOLDER, RunFiles, in_predictor_order
+from cpsd.report.page.run_files import FINDINGS_FOLDER, RunFiles, in_predictor_order, is_there
 from cpsd.report.page.traced import Format, Traced, average, figure, interval
 
 METHOD_ARM = "cpsd"
@@ -80,7 +80,7 @@ def method_runs(files: RunFiles, content: Traced) -> list[RunFiles]:
         for run in row.at("runs").entries():
             own = RunFiles(files.folder, str(run.at("path").value))
             inside = own.path("").resolve().is_relative_to(files.folder.resolve())
-            if inside and own.path("manifest.json").is_file():
+            if inside and is_there(own.path("manifest.json")):
                 found.append(own)
     return found
 

@@ -20,6 +20,14 @@ PREDICTORS = ("baseline", "student", "teachers")
 """The order in which predictors are shown; the ensembles of single strategies follow."""
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a file; a name from a damaged file may be one that none can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """Reads the files of a folder.
@@ -48,7 +56,7 @@ class RunFiles:
             RunError: the file is damaged.
         """
         path = self.path(file)
-        return Traced(read_json(path) if path.is_file() else None, self.place(file))
+        return Traced(read_json(path) if is_there(path) else None, self.place(file))
 
     def json_object(self, file: str) -> Traced:
         """Return a JSON file that the page cannot do without.
@@ -71,7 +79,7 @@ class RunFiles:
             RunError: the file is damaged.
         """
         path = self.path(file)
-        if not path.is_file():
+        if not is_there(path):
             return Traced(None, self.place(file))
         try:
             return Traced(read_yaml(path), self.place(file))
@@ -81,7 +89,7 @@ class RunFiles:
     def csv(self, file: str) -> list[list[str]]:
         """Return the rows of a CSV file, the header first; none where it is not there."""
         path = self.path(file)
-        if not path.is_file():
+        if not is_there(path):
             return []
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
             return [row for row in csv.reader(lines) if row]
@@ -110,7 +118,7 @@ class RunFiles:
             RunError: the file is damaged.
         """
         path = self.path(self.predictions_file(predictor, split))
-        return open_predictions(path) if path.is_file() else None
+        return open_predictions(path) if is_there(path) else None
 
     def _glob(self, pattern: str) -> list[Path]:
         return [path for path in self.path("").glob(pattern) if path.is_file()]

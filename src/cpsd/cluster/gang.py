@@ -1,0 +1,189 @@
+"""A training on several devices of a cluster: its piece leads, an actor for each other follows.
+
+Ray places a gang's members together, when there is room for all of them. A member that is lost
+ends the one that leads, whose piece Ray then gives to another worker: that gathers a gang anew and
+goes on from the last checkpoint, as after any loss.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from threadpoolctl import threadpool_limits
+
+from cpsd.arguments import config_from_yaml
+from cpsd.cluster.demands import Gang
+from cpsd.cluster.piece import Piece, Refusal, enter, stage_of, wait_for_files
+from cpsd.computing import device_of
+from cpsd.errors import TrainingError, UserError
+from cpsd.execution import done_together, follow
+from cpsd.process_group import ProcessGroup, formed
+from cpsd.run import RunDirectory
+from cpsd.stage import Stage
+
+SECONDS_TO_END = 10.0
+"""For followers to say why they have ended, and to remove what they have worked in."""
+_LOST = 1
+"""Exit code of a leader that has lost a follower."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the members of a gang find each other.
+
+    Args:
+        address: of the machine of the one that leads.
+        port: where it waits for the others.
+    """
+
+    address: str
+    port: int
+
+
+class Follower:
+    """A member that does not lead; an actor, so that nothing of it stays in a worker."""
+
+    def __init__(self, piece: Piece, gang: Gang, rank: int) -> None:
+        self._piece = piece
+        self._gang = gang
+        self._rank = rank
+
+    def prepare(self) -> Refusal | None:
+        """Load what the training needs; return why that cannot be, if so."""
+        try:
+            enter(self._piece)
+            torch.set_num_threads(self._piece.threads)
+            self._directory = RunDirectory(Path(self._piece.run))
+            self._stage, needs = stage_of(
+                self._piece, self._directory.path, Path(self._piece.looked_at)
+            )
+            wait_for_files(self._directory, needs)
+        except UserError as error:
+            return Refusal.of(error)
+        return None
+
+    def follow(self, meeting: Meeting) -> Refusal | None:
+        """Train with the others until the one that leads is done; return why that failed."""
+        try:
+            with (
+                threadpool_limits(self._piece.threads),
+                _member(self._piece, self._gang, self._rank, meeting) as group,
+            ):
+                follow([self._stage], self._directory, group)
+        except UserError as error:
+            return Refusal.of(error)
+        return None
+
+
+def lead(piece: Piece, gang: Gang, stage: Stage, directory: RunDirectory) -> None:
+    """Perform a piece with a gang, in the placement group that this task is in.
+
+    Raises:
+        UserError: what the stage raises, here or in another member.
+    """
+    util: Any = ray.util
+    followers = [_follower(piece, gang, rank) for rank in range(1, gang.size)]
+    try:
+        for refusal in ray.get([follower.prepare.remote() for follower in followers]):
+            if refusal is not None:
+                raise refusal.error()
+        meeting = Meeting(util.get_node_ip_address(), _free_port())
+        following = [follower.follow.remote(meeting) for follower in followers]
+        try:
+            with _ending_with(following), _member(piece, gang, 0, meeting) as group:
+                directory.perform(done_together(stage, group))
+                group.tell(None)
+        except TrainingError as error:
+            raise _why(following) or error from error
+        finally:
+            ray.wait(following, num_returns=len(following), timeout=SECONDS_TO_END)
+    finally:
+        for follower in followers:
+            ray.kill(follower)
+
+
+def _follower(piece: Piece, gang: Gang, rank: int) -> Any:  # noqa: ANN401 - Ray has no types
+    util: Any = ray.util
+    placed = util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+        util.get_current_placement_group(), gang.bundle(rank)
+    )
+    actor: Any = ray.remote(Follower)
+    return actor.options(
+        name=f"{piece.title} ({rank + 1} of {gang.size}) {os.getpid()}",
+        num_cpus=gang.member.cpus,
+        num_gpus=gang.member.gpus,
+        memory=gang.member.memory,
+        scheduling_strategy=placed,
+    ).remote(piece, gang, rank)
+
+
+@contextmanager
+def _member(piece: Piece, gang: Gang, rank: int, meeting: Meeting) -> Iterator[ProcessGroup]:
+    """Be a member of the gang, whom Lightning takes for one that torchrun has started."""
+    started = {
+        "RANK": rank, "WORLD_SIZE": gang.size, "GROUP_RANK": rank, "LOCAL_RANK": 0,
+        "LOCAL_WORLD_SIZE": 1, "TORCHELASTIC_RUN_ID": "cpsd",
+    }  # fmt: skip
+    on_cpu = device_of(config_from_yaml(piece.config)).type == "cpu"
+    os.environ.update({name: str(value) for name, value in started.items()})
+    try:
+        with formed(rank, gang.size, meeting.address, meeting.port, on_cpu=on_cpu) as group:
+            yield group
+    finally:
+        for name in started:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _ending_with(following: Sequence[Any]) -> Iterator[None]:
+    """End this process when a follower is lost meanwhile: Ray gives the piece to another."""
+    over = threading.Event()
+
+    def watch() -> None:
+        left = [*following]
+        while left and not over.is_set():
+            ended, left = ray.wait(left, timeout=0.5)
+            for follower in ended:
+                _end_if_lost(follower)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _end_if_lost(following: Any) -> None:  # noqa: ANN401 - Ray has no types
+    try:
+        ray.get(following)
+    except ray.exceptions.RayTaskError:  # it has failed, which is told
+        return
+    except ray.exceptions.RayError:
+        os._exit(_LOST)
+
+
+def _why(following: Sequence[Any]) -> UserError | None:
+    """Return what a follower says of its end, where that is more than that another has ended."""
+    ended, _ = ray.wait([*following], num_returns=len(following), timeout=SECONDS_TO_END)
+    for follower in ended:
+        _end_if_lost(follower)
+        refusal: Refusal | None = ray.get(follower)
+        if refusal is not None and refusal.kind != TrainingError.__name__:
+            return refusal.error()
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("", 0))
+        port: int = found.getsockname()[1]
+        return port
