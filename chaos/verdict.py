@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ SECONDS_FOR_LOADERS = 15.0
 def contents(run: Path) -> dict[str, str]:
     """Return a hash of every file of a finished run that tells no time, by its name.
 
-    TensorBoard's logs tell the time of every value. Of marks and the manifest, what was measured is
-    left out.
+    TensorBoard's logs tell the time of every value. Of marks and the manifest there is their text,
+    without what was measured.
     """
     found: dict[str, str] = {}
     for path in sorted(run.rglob("*")):
@@ -40,8 +40,7 @@ def contents(run: Path) -> dict[str, str]:
         told = without_measured(json.loads(path.read_text()))
         if path.name == "manifest.json":
             told = {key: told.get(key) for key in ("stages", "method")}
-        text = json.dumps(told, sort_keys=True)
-        found[str(path.relative_to(run))] = hashlib.sha256(text.encode()).hexdigest()
+        found[str(path.relative_to(run))] = json.dumps(told, sort_keys=True)
     return found
 
 
@@ -66,7 +65,33 @@ def differences(
     missing = [f"{name} is missing" for name in names if name not in found]
     more = [f"{name} is there in addition" for name in names if name not in expected]
     both = [name for name in names if name in found and name in expected]
-    return missing + more + [f"{name} differs" for name in both if found[name] != expected[name]]
+    return (
+        missing
+        + more
+        + [
+            f"{name} differs{_where(found[name], expected[name])}"
+            for name in both
+            if found[name] != expected[name]
+        ]
+    )
+
+
+def _where(found: str, expected: str) -> str:
+    """Return what differs in two texts of JSON objects; nothing of two hashes."""
+    if not found.startswith("{"):
+        return ""
+    one, other = dict(_values(json.loads(found))), dict(_values(json.loads(expected)))
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return ": " + ", ".join(f"{name} is {one.get(name)}, not {other.get(name)}" for name in names)
+
+
+def _values(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
+    """Yield the dotted name and the value of each leaf of a JSON object."""
+    if not isinstance(content, dict):
+        yield name, content
+        return
+    for key, value in content.items():
+        yield from _values(value, f"{name}.{key}" if name else key)
 
 
 def left_behind(job: Job) -> list[str]:

@@ -56,7 +56,7 @@ def test_the_verdict_is_of_bytes_and_numbers_and_not_of_time(job: Job) -> None:
     (job.run / "more.csv").touch()
     assert differences(contents(job.run), expected) == [
         "more.csv is there in addition",
-        ".stages/student.json differs",
+        ".stages/student.json differs: cost.flops_forward is 8, not 7",
         "student/model.safetensors differs",
     ]
     assert differences(expected, contents(job.run))[0] == "more.csv is missing"
