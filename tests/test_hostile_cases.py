@@ -644,3 +644,30 @@ def test_a_predictor_whose_name_no_file_can_have_leaves_the_report_without_its_c
     content["predictors"]["x" * 300] = next(iter(content["predictors"].values()))
     scores.write_text(json.dumps(content))
     assert write_report(tmp_path).is_file()
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("indices", lambda places: places + 2),
+        ("indices", lambda places: places - 2),
+        ("indptr", lambda ends: ends[[0, 3, 1, 2]]),
+        ("indptr", lambda ends: ends * 10**6),
+        ("indptr", lambda ends: ends - 1),
+        ("indptr", lambda ends: np.array([0, -(2**24), 255, 0], dtype=np.int32)),
+        ("data", lambda data: data[:-1]),
+    ],
+)
+@pytest.mark.parametrize("counts", ["both", "unknown"])
+def test_a_label_graph_whose_places_lead_beyond_it_is_refused(
+    tmp_path: Path, counts: str, part: str, change: Callable[[Any], Any]
+) -> None:
+    # SciPy believes them, and the process would end with a corrupted heap.
+    path = tmp_path / "label_graph.npz"
+    targets_NC = np.array([[1, 1, 0], [1, -1, 1], [-1, 1, 1]], dtype=np.int8)
+    LabelGraph.from_targets(targets_NC, LABELS).save(path)
+    content: dict[str, Any] = read_npz(path)
+    content[f"{counts}_{part}"] = change(content[f"{counts}_{part}"])
+    np.savez(path, **content)
+    with pytest.raises(PartitionError, match="does not hold a label graph"):
+        LabelGraph.load(path)

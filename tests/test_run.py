@@ -195,7 +195,7 @@ def test_changed_settings_are_refused_by_stage_and_nothing_is_touched(tmp_path: 
         StageState.CHANGED,
         StageState.CHANGED,
     ]
-    with pytest.raises(RunError, match=r"already holds: baseline, student\. Say --redo"):
+    with pytest.raises(RunError, match=r"already holds: baseline, student \(no setting.*\)\. Say --redo"):
         run_all(directory, *changed)
     assert [work.calls for work in works] == [1, 1, 1]
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -563,3 +563,21 @@ def test_seconds_of_interrupted_attempts_count(tmp_path: Path) -> None:
 def _die(folder: Path, *, ignore_errors: bool = False) -> None:
     if not ignore_errors:
         raise Killed
+
+
+def test_nothing_goes_on_from_what_of_other_settings_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, work = RunDirectory(tmp_path), Work("last.ckpt", "model.txt")
+    work.killed_after = "last.ckpt"
+    with pytest.raises(Killed):
+        run_all(directory, work.stage())
+
+    def refuse(*_: object, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("cpsd.run.shutil.rmtree", refuse)
+    with pytest.raises(RunError, match="the file system is read-only"):
+        run_all(directory, work.stage(fingerprint="f2"), redo=True)
+    assert work.calls == 1

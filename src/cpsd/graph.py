@@ -243,14 +243,35 @@ def _saved_counts(content: Mapping[str, NDArray[Any]]) -> tuple[Any, Any]:
     if "images_with_both" in content:  # as files were before 0.2: dense, and where it is known
         both, known = content["images_with_both"], content["images_with_label_where_known"]
         return both, np.diag(both) - known
+    size = len(content["labels"])
     half, unknown = (
-        sparse.csr_array(
-            tuple(content[f"{name}_{part}"] for part in _CSR_PARTS),
-            shape=2 * (len(content["labels"]),),
-        )
+        _csr_array(*(content[f"{name}_{part}"] for part in _CSR_PARTS), size=size)
         for name in ("both", "unknown")
     )
     return half + sparse.triu(half, 1).T, unknown
+
+
+def _csr_array(
+    data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], *, size: int
+) -> sparse.csr_array:
+    """Return a square array of its parts.
+
+    SciPy believes them (``check_format`` too, where the last end is 0), and writes beyond its
+    memory where they lead there.
+
+    Raises:
+        ValueError: they lead beyond the array or each other.
+    """
+    if not (
+        all(np.issubdtype(places.dtype, np.integer) for places in (indices, indptr))
+        and indptr.shape == (size + 1,)
+        and indptr[0] == 0
+        and (indptr[1:] >= indptr[:-1]).all()
+        and data.shape == indices.shape == (indptr[-1],)
+        and ((indices >= 0) & (indices < size)).all()
+    ):
+        raise ValueError("places lead beyond the counts")
+    return sparse.csr_array((data, indices, indptr), shape=(size, size))
 
 
 def _entries(targets: Targets | sparse.sparray, value: int) -> sparse.csr_array:

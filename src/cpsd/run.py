@@ -169,8 +169,8 @@ class RunDirectory:
         """Return the folder that ``stage`` works in; what is of other settings is removed."""
         folder = self.path / stage.begun
         state = self.state(stage)
-        if state in (StageState.CHANGED, StageState.NEW):
-            shutil.rmtree(folder, ignore_errors=True)
+        if state in (StageState.CHANGED, StageState.NEW) and folder.exists():
+            shutil.rmtree(folder)
         if state is StageState.CHANGED:
             (self.path / stage.mark).unlink(missing_ok=True)
         for left in folder.parent.glob(f"{folder.name}.rank-*"):  # by processes that were killed
@@ -224,7 +224,8 @@ class RunDirectory:
             if source.state(stage) is not StageState.DONE:
                 return False
             folder = self.path / stage.begun
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder)
             for output in stage.outputs:
                 link(source.path / output, folder / output)
             for output in stage.outputs:

@@ -117,7 +117,8 @@ class ScoringWork:
             split: read_logits(self.run, names, split) for split in self.records.test_splits()
         }
         place = folder / "explanations"
-        shutil.rmtree(place, ignore_errors=True)  # what a killed attempt has left
+        if place.exists():
+            shutil.rmtree(place)  # what a killed attempt has left
         place.mkdir()
         with computing(self.config), counted() as counter:
             write_explanations(place, place, predictors, self.records, logits, self.config)
