@@ -195,7 +195,8 @@ def test_changed_settings_are_refused_by_stage_and_nothing_is_touched(tmp_path: 
         StageState.CHANGED,
         StageState.CHANGED,
     ]
-    with pytest.raises(RunError, match=r"already holds: baseline, student \(no setting.*\)\. Say --redo"):
+    told = r"already holds: baseline, student \(no setting.*\)\. Say --redo"
+    with pytest.raises(RunError, match=told):
         run_all(directory, *changed)
     assert [work.calls for work in works] == [1, 1, 1]
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
