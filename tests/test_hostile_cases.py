@@ -316,8 +316,12 @@ def test_a_concept_of_nus_wide_may_be_longer_than_a_file_name(tmp_path: Path) ->
 
 @pytest.mark.parametrize("verb", ["data check {}", "run {} --out runs", "predict {} photo.jpg"])
 def test_names_longer_than_the_system_allows_are_refused(
-    verb: str, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where nobody has runs yet, as beside a demo
     name = "x" * 300
     assert main(verb.format(name).split()) == 2
     said = capsys.readouterr().err
