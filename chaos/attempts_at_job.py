@@ -136,6 +136,10 @@ class Job:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
+    def has_results(self) -> bool:
+        """Return whether a stage is complete."""
+        return any((self.run / ".stages").glob("*.json"))
+
     def last_progress(self) -> float:
         """Return when the last file was written that an attempt goes on from."""
         folders = [self.run / ".stages", *(self.run / ".partial").glob("*"), self.run]

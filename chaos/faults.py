@@ -5,6 +5,7 @@ error, damaged files. Only the clock that jumps is imitated (`jumping_clock`).
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -148,9 +149,11 @@ class UnreadablePicture(Fault):
     def __init__(self, random: Random) -> None:
         super().__init__(random)
         self.picture: Path | None = None
+        self.fresh = False
 
     def strike(self, attempt: Attempt) -> str:
         """Lay it over a picture."""
+        self.fresh = not attempt.job.has_results()
         pictures = sorted((attempt.job.table.parent / "images").iterdir())
         self.picture = self.random.choice(pictures)
         mount("--bind", f"/proc/{os.getpid()}/mem", str(self.picture))
@@ -160,7 +163,7 @@ class UnreadablePicture(Fault):
         """Hold the message to name the picture."""
         if attempt.code == 2 and "Settings or data have changed" in attempt.said:
             # What is laid over it has another length, as no bad disk gives it. It was seen between
-            # the look at all pictures and the fingerprint of the data.
+            # the look at all pictures and the fingerprint of the data, which is of their lengths.
             return "refused as changed data", []
         outcome, failures = super().ended(attempt)
         if outcome != UNMET and self.picture is not None and self.picture.name not in attempt.said:
@@ -168,9 +171,11 @@ class UnreadablePicture(Fault):
         return outcome, failures
 
     def mend(self, job: Job) -> None:
-        """Take it away."""
+        """Take it away, and what a run has made that may have begun with the other length."""
         if self.picture is not None:
             unmount(self.picture)
+        if self.fresh and job.has_results():
+            shutil.rmtree(job.run)
 
 
 class ReadOnly(Fault):

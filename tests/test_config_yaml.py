@@ -31,6 +31,13 @@ def test_changed_settings_are_named_with_both_values(config: RunConfig, tmp_path
     ]
 
 
+def test_a_value_is_told_whole_however_long(config: RunConfig, tmp_path: Path) -> None:
+    kept, table = tmp_path / "config.yaml", "a folder of photographs, " * 10 + "labels.csv"
+    kept.write_text(as_yaml(config))
+    other = replace(config, data=replace(config.data, table=table))
+    assert changed_settings(kept, as_yaml(other)) == [f"data.table is {table} and was labels.csv"]
+
+
 def test_a_setting_of_another_release_is_named(config: RunConfig, tmp_path: Path) -> None:
     kept = tmp_path / "config.yaml"
     kept.write_text(as_yaml(config) + "older:\n  setting: 1\n")

@@ -54,4 +54,5 @@ def _settings(plain: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _shown(value: object) -> str:
     """Return a value as settings have it."""
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True).split("\n", 1)[0]
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    return text.removesuffix("...\n").rstrip("\n")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(days=30)
 """For what the first process does without the others, such as storing soft labels."""
 _LOOPBACK = "127.0.0.1"
-_LOST = (
+LOST = (
     "Another of the processes that train together has ended; what it said stands near this line. "
     "Start the same command again; a run goes on where it stopped."
 )
@@ -108,7 +108,7 @@ def plain_process_errors() -> Iterator[None]:
     except RuntimeError as error:
         text = str(error)
         if "gloo" in text or "NCCL" in text or "Connection" in text:
-            raise TrainingError(_LOST) from error
+            raise TrainingError(LOST) from error
         raise
 
 
@@ -239,6 +239,9 @@ def formed(
         address: of the machine of the first.
         port: where that waits for the others.
         on_cpu: all of them compute on CPUs.
+
+    Raises:
+        TrainingError: another has ended before all have met.
     """
     import torch
 

@@ -17,6 +17,27 @@ from ray_clusters import assert_same_run, meanwhile, nodes, processes
 pytestmark = pytest.mark.ray
 FROZEN = ["--model.freeze_batch_norm", "true", "--machine.threads", "1"]
 TWO_NODES = ["--trainer.num_nodes", "2", "--executor", "ray", "--ray-address"]
+HALF_A_NETWORK = """
+import os
+import torch
+from cpsd.errors import ModelError
+
+
+class Half(torch.nn.Module):
+    def __init__(self, num_labels):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(num_labels))
+
+    def forward(self, images):
+        if os.environ.get("RANK") == "1" and self.training:
+            raise ModelError("Half a network is none.")
+        return images.mean(dim=(1, 2, 3))[:, None] * self.weight
+
+
+def make_model(labels):
+    return Half(len(labels))
+"""
+"""It cannot be trained by the process that does not lead."""
 
 
 @pytest.fixture
@@ -25,9 +46,17 @@ def cluster() -> Iterator[Any]:
         yield cluster
 
 
-@pytest.mark.parametrize("lost", ["ray::Follower", "ray::baseline"])
+@pytest.mark.parametrize(
+    ("lost", "when"),
+    [
+        ("ray::Follower", "begun"),
+        ("ray::baseline", "begun"),
+        ("ray::Follower.prepare", "ray::Follower.prepare"),
+    ],
+)
 def test_a_training_on_two_nodes_loses_one_and_comes_to_what_two_processes_here_come_to(
     lost: str,
+    when: str,
     quick: list[str],
     cluster: Any,
     tmp_path: Path,
@@ -38,18 +67,21 @@ def test_a_training_on_two_nodes_loses_one_and_comes_to_what_two_processes_here_
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert main(["run", *quick, str(here), *FROZEN, "--trainer.devices", "2"]) == 0
 
+    def ready() -> bool:
+        begun = there / ".partial" / "baseline" / "last.ckpt"
+        return begun.exists() if when == "begun" else bool(processes(when.encode()))
+
     def kill() -> None:
         for process in processes(lost.encode()):
             os.kill(process, signal.SIGKILL)
 
-    begun = there / ".partial" / "baseline" / "last.ckpt"
-    with meanwhile(begun.exists, kill) as struck:
+    with meanwhile(ready, kill) as struck:
         run = ["run", *quick, str(there), *FROZEN, *TWO_NODES, cluster.address]
         assert main(run) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert struck
     assert "2 devices train together: each takes" in said
-    assert "baseline: its worker on" in said
+    assert ": its worker on" in said
     assert "student: epoch 2/2" in said
     assert_same_run(there, here)
 
@@ -66,3 +98,21 @@ def test_what_a_member_cannot_do_is_said_once(
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("training.batch_size is 15, which 2 devices cannot share evenly") == 1
     assert not list((tmp_path / "run").rglob("*.rank-*"))
+
+
+def test_what_only_the_other_member_meets_is_what_is_said(
+    quick: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "half_a_network.py").write_text(HALF_A_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(tmp_path)
+    half = ["--model.factory", "half_a_network:make_model"]
+    with nodes() as cluster:
+        run = ["run", *quick, str(tmp_path / "run"), *half, *FROZEN, *TWO_NODES, cluster.address]
+        assert main(run) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("Half a network is none.") == 1
+    assert "near this line" not in said

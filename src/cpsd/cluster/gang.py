@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from cpsd.cluster.piece import Piece, Refusal, enter, stage_of, wait_for_files
 from cpsd.computing import device_of
 from cpsd.errors import TrainingError, UserError
 from cpsd.execution import done_together, follow
-from cpsd.process_group import ProcessGroup, formed
+from cpsd.process_group import LOST, ProcessGroup, formed
 from cpsd.run import RunDirectory
 from cpsd.stage import Stage
 
 SECONDS_TO_END = 10.0
 """For followers to say why they have ended, and to remove what they have worked in."""
-_LOST = 1
+_EXIT_LOST = 1
 """Exit code of a leader that has lost a follower."""
 
 
@@ -91,7 +91,8 @@ def lead(piece: Piece, gang: Gang, stage: Stage, directory: RunDirectory) -> Non
     util: Any = ray.util
     followers = [_follower(piece, gang, rank) for rank in range(1, gang.size)]
     try:
-        for refusal in ray.get([follower.prepare.remote() for follower in followers]):
+        for preparing in [follower.prepare.remote() for follower in followers]:
+            refusal = _answer(preparing)
             if refusal is not None:
                 raise refusal.error()
         meeting = Meeting(util.get_node_ip_address(), _free_port())
@@ -151,7 +152,8 @@ def _ending_with(following: Sequence[Any]) -> Iterator[None]:
         while left and not over.is_set():
             ended, left = ray.wait(left, timeout=0.5)
             for follower in ended:
-                _end_if_lost(follower)
+                with suppress(ray.exceptions.RayTaskError):  # told where its answer is read
+                    _answer(follower)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -162,24 +164,22 @@ def _ending_with(following: Sequence[Any]) -> Iterator[None]:
         watcher.join()
 
 
-def _end_if_lost(following: Any) -> None:  # noqa: ANN401 - Ray has no types
+def _answer(asked: Any) -> Refusal | None:  # noqa: ANN401 - Ray has no types
+    """Return what a follower answers; end this process if it is lost."""
     try:
-        ray.get(following)
-    except ray.exceptions.RayTaskError:  # it has failed, which is told
-        return
+        answer: Refusal | None = ray.get(asked)
+    except ray.exceptions.RayTaskError:  # an error of the code is no loss
+        raise
     except ray.exceptions.RayError:
-        os._exit(_LOST)
+        os._exit(_EXIT_LOST)
+    return answer
 
 
 def _why(following: Sequence[Any]) -> UserError | None:
     """Return what a follower says of its end, where that is more than that another has ended."""
     ended, _ = ray.wait([*following], num_returns=len(following), timeout=SECONDS_TO_END)
-    for follower in ended:
-        _end_if_lost(follower)
-        refusal: Refusal | None = ray.get(follower)
-        if refusal is not None and refusal.kind != TrainingError.__name__:
-            return refusal.error()
-    return None
+    refusals = [refusal for refusal in map(_answer, ended) if refusal is not None]
+    return next((one.error() for one in refusals if one.message != LOST), None)
 
 
 def _free_port() -> int:
