@@ -90,6 +90,39 @@ def test_a_kill_after_the_mark_leaves_nothing_that_stands_for_a_result_removed_l
     assert not list((tmp_path / ".partial").iterdir())
 
 
+@pytest.mark.parametrize("left", [["fingerprint", "0.json"], ["0.json"]])
+def test_a_kill_after_the_mark_leaves_no_folder_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: list[str]
+) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "0.json")
+    stage = Stage("student", "f1", ("a.txt",), work)
+    with monkeypatch.context() as patch:
+        patch.setattr("cpsd.run.shutil.rmtree", _die)
+        with pytest.raises(Killed):
+            run_all(directory, stage)
+    for path in (tmp_path / ".partial" / "student").iterdir():
+        if path.name not in left:
+            path.unlink()
+    assert run_all(directory, stage) == [("student", StageState.DONE)]
+    assert work.calls == 1
+    assert not list((tmp_path / ".partial").iterdir())
+
+
+def test_what_a_kill_left_of_a_folder_is_not_gone_on_from_once_the_mark_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt", "0.json")
+    stage = Stage("student", "f1", ("a.txt",), work)
+    with monkeypatch.context() as patch:
+        patch.setattr("cpsd.run.shutil.rmtree", _die)
+        with pytest.raises(Killed):
+            run_all(directory, stage)
+    (tmp_path / ".partial" / "student" / "finished.json").unlink()
+    (tmp_path / ".stages" / "student.json").unlink()
+    assert run_all(directory, stage) == [("student", StageState.NEW)]
+    assert work.found == [[], []]
+
+
 def test_changed_settings_are_refused_by_stage_and_nothing_is_touched(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     works = [Work(f"{name}.txt") for name in ("graph", "baseline", "student")]

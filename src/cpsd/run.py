@@ -39,7 +39,7 @@ from cpsd.files import (
     write_json,
     write_text,
 )
-from cpsd.stage import MARKS, Pieces, Stage, StageState
+from cpsd.stage import MARKS, PARTIAL, Pieces, Stage, StageState
 from cpsd.stage_files import cost_in, damaged, read_object
 
 FINISHED = "finished.json"
@@ -76,7 +76,8 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the run directory for this process; the lock ends with the process, however it ends.
 
-        What killed processes have left of files that they were writing is removed.
+        What killed processes have left of files that they were writing, and of folders of stages
+        that are through, is removed.
 
         Raises:
             RunError: another process holds it, or it cannot be written to.
@@ -94,6 +95,7 @@ class RunDirectory:
             raise RunError(f"Cannot write {self.path}: {reason}") from error
         try:
             remove_temporaries(self.path)
+            self._remove_worked_in()
             yield
             remove_temporaries(self.path)  # of others that have worked for this process
         finally:
@@ -197,7 +199,7 @@ class RunDirectory:
                 "cost": cost.to_json(),
             },
         )
-        shutil.rmtree(folder)
+        _remove_at_once(folder)
         return cost
 
     def copy_begun(self, stage: Stage, rank: int) -> Path:
@@ -233,7 +235,7 @@ class RunDirectory:
             self._drop_replaced(stage)
             mark = read_object(source.path / stage.mark, stage.name)
             write_hashed_json(self.path / stage.mark, mark)
-            shutil.rmtree(folder)
+            _remove_at_once(folder)
             return True
 
     def cost(self, stage: Stage) -> Cost:
@@ -293,6 +295,21 @@ class RunDirectory:
         write_hashed_json(finished, cost.to_json())
         return cost
 
+    def _remove_worked_in(self) -> None:
+        """Remove the folders of stages that are through: a kill came before these were removed."""
+        for mark in (self.path / MARKS).glob("*.json"):
+            folder = self.path / PARTIAL / mark.stem
+            if folder.exists() and self._is_through(mark):
+                shutil.rmtree(folder, ignore_errors=True)  # it does no harm there
+
+    def _is_through(self, mark: Path) -> bool:
+        """Return whether a mark is whole and all is in place that its stage has made."""
+        try:
+            outputs = read_object(mark, mark.stem).get("outputs")
+        except RunError:  # told where the stage is looked at
+            return False
+        return isinstance(outputs, list) and all((self.path / str(o)).exists() for o in outputs)
+
     def _drop_replaced(self, stage: Stage) -> None:
         for name in stage.replaces:
             (self.path / name).unlink(missing_ok=True)
@@ -314,6 +331,12 @@ class RunDirectory:
             # A folder cannot be replaced in one step; the old one goes now that the new is whole.
             shutil.rmtree(destination)
         source.replace(destination)
+
+
+def _remove_at_once(folder: Path) -> None:
+    """Remove what a stage worked in; nothing goes on from it, however much a kill leaves of it."""
+    (folder / "fingerprint").unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 @contextmanager
