@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cpsd.cli import main
+from cpsd.run_home import at_home
 from ray_clusters import assert_same_run, meanwhile, nodes, processes
 
 pytestmark = pytest.mark.ray
@@ -84,6 +85,41 @@ def test_a_training_on_two_nodes_loses_one_and_comes_to_what_two_processes_here_
     assert ": its worker on" in said
     assert "student: epoch 2/2" in said
     assert_same_run(there, here)
+
+
+def test_a_training_on_machines_without_a_common_disk_comes_to_the_same(
+    s3: Any,
+    quick: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here, devices = tmp_path / "here", ["--trainer.devices", "2"]
+    assert main(["run", *quick, str(here), *FROZEN, *devices]) == 0
+    s3.put(str(Path(quick[0]).parent), "pictures/digits", recursive=True)
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/nowhere"))
+    places = [tmp_path / "node-1", tmp_path / "node-2"]
+
+    def begun() -> bool:
+        return any(tmp_path.glob("*/.pieces/*/.partial/baseline/last.ckpt"))
+
+    def kill() -> None:
+        for process in processes(b"ray::Follower"):
+            os.kill(process, signal.SIGKILL)
+
+    table, run = "s3://pictures/digits/labels.csv", "s3://pictures/runs/several"
+    with nodes(environments=[{"CPSD_CACHE": str(place)} for place in places]) as cluster:
+        there = ["run", table, *quick[1:], run, *FROZEN, *TWO_NODES, cluster.address]
+        with meanwhile(begun, kill) as struck:
+            assert main(there) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert struck
+    assert "baseline: its worker on" in said
+    assert not [*tmp_path.glob("*/.pieces/*")]
+    monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "reader"))
+    with at_home(run) as folder:
+        assert_same_run(folder, here)
 
 
 def test_what_a_member_cannot_do_is_said_once(

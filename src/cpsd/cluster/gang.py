@@ -1,16 +1,19 @@
 """A training on several devices of a cluster: its piece leads, an actor for each other follows.
 
-Ray places a gang's members together, when there is room for all of them. A member that is lost
-ends the one that leads, whose piece Ray then gives to another worker: that gathers a gang anew and
-goes on from the last checkpoint, as after any loss.
+Ray places a gang's members together, when there is room for all of them. Those that follow work
+in folders of their own, on what there is to go on from as the one that leads has it, and leave
+nothing. A member that is lost ends the one that leads, whose piece Ray then gives to another
+worker: that gathers a gang anew and goes on from the last checkpoint, as after any loss.
 """
 
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +23,21 @@ from threadpoolctl import threadpool_limits
 
 from cpsd.arguments import config_from_yaml
 from cpsd.cluster.demands import Gang
-from cpsd.cluster.piece import Piece, Refusal, enter, stage_of, wait_for_files
+from cpsd.cluster.piece import Piece, Refusal, enter
+from cpsd.cluster.piece_copies import PieceCopy, folder_of_piece
+from cpsd.cluster.piece_stage import stage_at_address, stage_in_folder
 from cpsd.computing import device_of
+from cpsd.cost import Cost
 from cpsd.errors import TrainingError, UserError
-from cpsd.execution import done_together, follow
-from cpsd.process_group import LOST, ProcessGroup, formed
-from cpsd.run import RunDirectory
+from cpsd.process_group import LOST, formed
 from cpsd.stage import Stage
 
 SECONDS_TO_END = 10.0
 """For followers to say why they have ended, and to remove what they have worked in."""
 _EXIT_LOST = 1
 """Exit code of a leader that has lost a follower."""
+_LOGS = "tensorboard"
+"""Folder of an unfinished training that nothing goes on from."""
 
 
 @dataclass(frozen=True)
@@ -54,60 +60,104 @@ class Follower:
         self._piece = piece
         self._gang = gang
         self._rank = rank
+        self._ending = ExitStack()
 
     def prepare(self) -> Refusal | None:
         """Load what the training needs; return why that cannot be, if so."""
         try:
             enter(self._piece)
             torch.set_num_threads(self._piece.threads)
-            self._directory = RunDirectory(Path(self._piece.run))
-            self._stage, needs = stage_of(
-                self._piece, self._directory.path, Path(self._piece.looked_at)
-            )
-            wait_for_files(self._directory, needs)
+            worker, home = uuid.uuid4().hex, self._piece.home
+            self._folder = self._ending.enter_context(folder_of_piece(worker))
+            if home is None:
+                self._stage, _ = stage_in_folder(self._piece)
+            else:
+                copy = PieceCopy(home, self._piece.run, worker, self._folder, lambda made: None)
+                with copy.telling_addresses():
+                    self._stage = stage_at_address(self._piece, copy)
         except UserError as error:
+            self._ending.close()
             return Refusal.of(error)
         return None
 
-    def follow(self, meeting: Meeting) -> Refusal | None:
-        """Train with the others until the one that leads is done; return why that failed."""
+    def follow(self, meeting: Meeting, begun: Mapping[str, bytes]) -> Refusal | None:
+        """Train with the others; return why that failed.
+
+        Args:
+            meeting: where they are.
+            begun: files of what the stage has so far, by name.
+        """
+        folder = self._folder / self._stage.begun
         try:
             with (
+                self._ending,
                 threadpool_limits(self._piece.threads),
-                _member(self._piece, self._gang, self._rank, meeting) as group,
+                _member(self._piece, self._gang, self._rank, meeting),
             ):
-                follow([self._stage], self._directory, group)
+                _write(begun, folder)
+                self._stage.work(folder)
         except UserError as error:
             return Refusal.of(error)
         return None
 
 
-def lead(piece: Piece, gang: Gang, stage: Stage, directory: RunDirectory) -> None:
-    """Perform a piece with a gang, in the placement group that this task is in.
+@contextmanager
+def spread(piece: Piece, stage: Stage) -> Iterator[Stage]:
+    """Yield ``stage`` with work that the piece's gang does together, if there is one.
+
+    The gang is in the placement group that this task is in, and ends with the block.
 
     Raises:
-        UserError: what the stage raises, here or in another member.
+        UserError: what a member cannot do; by the work, what it raises here or in another member.
     """
-    util: Any = ray.util
-    followers = [_follower(piece, gang, rank) for rank in range(1, gang.size)]
+    if piece.gang is None:
+        yield stage
+        return
+    followers = [_follower(piece, piece.gang, rank) for rank in range(1, piece.gang.size)]
     try:
         for preparing in [follower.prepare.remote() for follower in followers]:
             refusal = _answer(preparing)
             if refusal is not None:
                 raise refusal.error()
-        meeting = Meeting(util.get_node_ip_address(), _free_port())
-        following = [follower.follow.remote(meeting) for follower in followers]
-        try:
-            with _ending_with(following), _member(piece, gang, 0, meeting) as group:
-                directory.perform(done_together(stage, group))
-                group.tell(None)
-        except TrainingError as error:
-            raise _why(following) or error from error
-        finally:
-            ray.wait(following, num_returns=len(following), timeout=SECONDS_TO_END)
+        yield replace(stage, work=partial(_work_together, piece, piece.gang, stage, followers))
     finally:
         for follower in followers:
             ray.kill(follower)
+
+
+def _work_together(
+    piece: Piece, gang: Gang, stage: Stage, followers: Sequence[Any], folder: Path
+) -> Cost:
+    """Do the work of ``stage`` in ``folder`` with those that follow."""
+    util: Any = ray.util
+    meeting, begun = Meeting(util.get_node_ip_address(), _free_port()), ray.put(_read(folder))
+    following = [follower.follow.remote(meeting, begun) for follower in followers]
+    try:
+        with _ending_with(following), _member(piece, gang, 0, meeting):
+            return stage.work(folder)
+    except TrainingError as error:
+        raise _why(following) or error from error
+    finally:
+        ray.wait(following, num_returns=len(following), timeout=SECONDS_TO_END)
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder by name, but for logs."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path: path.relative_to(folder) for path in files}
+    return {
+        name.as_posix(): path.read_bytes()
+        for path, name in names.items()
+        if _LOGS not in name.parts
+    }
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _follower(piece: Piece, gang: Gang, rank: int) -> Any:  # noqa: ANN401 - Ray has no types
@@ -126,7 +176,7 @@ def _follower(piece: Piece, gang: Gang, rank: int) -> Any:  # noqa: ANN401 - Ray
 
 
 @contextmanager
-def _member(piece: Piece, gang: Gang, rank: int, meeting: Meeting) -> Iterator[ProcessGroup]:
+def _member(piece: Piece, gang: Gang, rank: int, meeting: Meeting) -> Iterator[None]:
     """Be a member of the gang, whom Lightning takes for one that torchrun has started."""
     started = {
         "RANK": rank, "WORLD_SIZE": gang.size, "GROUP_RANK": rank, "LOCAL_RANK": 0,
@@ -135,8 +185,8 @@ def _member(piece: Piece, gang: Gang, rank: int, meeting: Meeting) -> Iterator[P
     on_cpu = device_of(config_from_yaml(piece.config)).type == "cpu"
     os.environ.update({name: str(value) for name, value in started.items()})
     try:
-        with formed(rank, gang.size, meeting.address, meeting.port, on_cpu=on_cpu) as group:
-            yield group
+        with formed(rank, gang.size, meeting.address, meeting.port, on_cpu=on_cpu):
+            yield
     finally:
         for name in started:
             os.environ.pop(name, None)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cpsd.addresses import copies_folder, local_place
-from cpsd.errors import RunError
+from cpsd.errors import RunError, UserError
 from cpsd.files import is_another_process
 from cpsd.folder_copy import FolderCopy
 from cpsd.stage import MARKS, Stage
@@ -116,11 +116,17 @@ class PieceCopy:
 
         self._found = self._fetch(self._begun, wanted)
 
-    def told(self, text: str) -> str:
-        """Return ``text`` with addresses in place of the folders of this machine."""
-        for copy in (self._results, self._begun):
-            text = text.replace(str(copy.folder), copy.address)
-        return text
+    @contextmanager
+    def telling_addresses(self) -> Iterator[None]:
+        """Have errors name addresses in place of the folders of this machine."""
+        try:
+            yield
+        except UserError as error:
+            text = str(error)
+            for copy in (self._results, self._begun):
+                text = text.replace(str(copy.folder), copy.address)
+            error.args = (text,)
+            raise
 
     def _fetch(self, copy: FolderCopy, wanted: Callable[[str], bool]) -> Index:
         deadline = time.monotonic() + SECONDS_TO_FETCH

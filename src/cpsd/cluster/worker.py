@@ -2,7 +2,6 @@
 
 import platform
 import uuid
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -10,13 +9,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cpsd.cluster.board import Reporter
-from cpsd.cluster.gang import lead
-from cpsd.cluster.piece import Piece, Refusal, enter, stage_of, wait_for_files
+from cpsd.cluster.gang import spread
+from cpsd.cluster.piece import Piece, Refusal, enter
 from cpsd.cluster.piece_copies import Made, PieceCopy, folder_of_piece
+from cpsd.cluster.piece_stage import stage_at_address, stage_in_folder
 from cpsd.errors import RunError, UserError
 from cpsd.run import RunDirectory
 from cpsd.sending import sending
-from cpsd.stage import Stage, StageState
+from cpsd.stage import StageState
 
 SECONDS_TO_REPORT = 5.0
 
@@ -52,23 +52,14 @@ def perform(piece: Piece, board: Any) -> Made | Refusal | None:  # noqa: ANN401 
 
 def _perform_in_folder(piece: Piece, reporter: Reporter) -> None:
     """Perform a piece in a run directory that all machines share."""
-    directory = RunDirectory(Path(piece.run))
-    stage, needs = stage_of(
-        piece,
-        directory.path,
-        Path(piece.looked_at),
-        callbacks=reporter.callbacks,
-        counting=reporter.counting,
+    stage, directory = stage_in_folder(
+        piece, callbacks=reporter.callbacks, counting=reporter.counting
     )
-    wait_for_files(directory, needs)
     if piece.part is not None:
         directory.perform_piece(stage, piece.part)
-    elif directory.state(stage) is StageState.DONE:
-        return
-    elif piece.gang is not None:
-        lead(piece, piece.gang, stage, directory)
-    else:
-        directory.perform(stage)
+    elif directory.state(stage) is not StageState.DONE:
+        with spread(piece, stage) as stage_of_all:
+            directory.perform(stage_of_all)
 
 
 def _perform_at_address(piece: Piece, home: str, worker: str, reporter: Reporter) -> Made:
@@ -77,50 +68,25 @@ def _perform_at_address(piece: Piece, home: str, worker: str, reporter: Reporter
     def tell(made: Made) -> None:
         ray.wait([reporter.made(made)], timeout=SECONDS_TO_REPORT)
 
+    def told(error: Exception) -> str:
+        return (
+            f"'{piece.title}' could not send to {home} what it has made: {error} What was sent is "
+            "kept; start the same command again."
+        )
+
     with folder_of_piece(worker) as folder:
         copy = PieceCopy(home, piece.run, worker, folder, tell)
-        try:
-            looked_at = copy.fetch_beside(piece.looked_at)
-            stage, needs = stage_of(
-                piece,
-                copy.results,
-                looked_at,
-                callbacks=reporter.callbacks,
-                counting=reporter.counting,
+        with copy.telling_addresses():
+            stage = stage_at_address(
+                piece, copy, callbacks=reporter.callbacks, counting=reporter.counting
             )
-            copy.fetch_results({name for need in needs for name in (*need.outputs, need.mark)})
-            _require_done(RunDirectory(copy.results), needs)
             copy.fetch_begun(stage, piece.part)
             begun = RunDirectory(copy.begun)
-
-            def told(error: Exception) -> str:
-                return (
-                    f"'{piece.title}' could not send to {home} what it has made: {error} What was "
-                    "sent is kept; start the same command again."
-                )
-
-            with sending(folder, copy.send, told):
+            with spread(piece, stage) as stage_of_all, sending(folder, copy.send, told):
                 if piece.part is not None:
                     begun.perform_piece(stage, piece.part)
                 else:
-                    begun.work(stage)
+                    begun.work(stage_of_all)
             if not copy.send():
                 raise RunError(told(RunError("files have changed meanwhile.")))
-        except UserError as error:
-            error.args = (copy.told(str(error)),)
-            raise
         return copy.made
-
-
-def _require_done(directory: RunDirectory, stages: list[Stage]) -> None:
-    """Make sure that what was fetched are the results of ``stages``.
-
-    Raises:
-        RunError: they are not.
-    """
-    for stage in stages:
-        if directory.state(stage) is not StageState.DONE:
-            raise RunError(
-                f"The results of '{stage.name}' are not whole in {directory.path}; start the same "
-                "command again."
-            )

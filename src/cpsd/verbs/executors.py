@@ -24,6 +24,13 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
         ConfigError: Ray is not installed, options contradict each other, or devices that train
             together would not see one copy of a run at an address.
     """
+    if arguments.executor == "ray":
+        from cpsd.cluster.connection import imported_ray
+
+        imported_ray(arguments.ray_address)
+        return
+    if arguments.ray_address is not None:
+        raise ConfigError("--ray-address needs --executor ray; with local, leave it out.")
     out = arguments.out or ""
     if (
         config.trainer.num_nodes > 1
@@ -32,20 +39,9 @@ def require_executor(arguments: Namespace, config: RunConfig) -> None:
     ):
         raise ConfigError(
             f"--out is {out}, of which machines that train together (trainer.num_nodes) need one "
-            f"copy: set {CACHE} to a folder on a disk that all of them share, at the same path."
+            f"copy: set {CACHE} to a folder on a disk that all of them share, at the same path, or "
+            "take --executor ray."
         )
-    if arguments.executor == "ray":
-        if config.trainer.num_devices > 1 and address_of(local_place(out)) is not None:
-            raise ConfigError(
-                f"--out is {out}, of which the devices of a training (trainer.devices, "
-                "trainer.num_nodes) need one copy with --executor ray: take a run directory on a "
-                "disk that all machines share."
-            )
-        from cpsd.cluster.connection import imported_ray
-
-        imported_ray(arguments.ray_address)
-    elif arguments.ray_address is not None:
-        raise ConfigError("--ray-address needs --executor ray; with local, leave it out.")
 
 
 @contextmanager
