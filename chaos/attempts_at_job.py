@@ -17,7 +17,7 @@ from pathlib import Path
 from jumping_clock import JumpingDatetime, jump, real_time
 
 import cpsd
-import cpsd.run
+import cpsd.stage_files
 from cpsd.cli import main
 from cpsd.data.digits import write_digits
 
@@ -281,5 +281,5 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(cpsd.__path__, "cpsd."):
         if module.name != "cpsd.__main__" and not module.name.startswith("cpsd.cluster"):
             importlib.import_module(module.name)
-    vars(cpsd.run)["datetime"] = JumpingDatetime
+    vars(cpsd.stage_files)["datetime"] = JumpingDatetime
     jump(0.0)

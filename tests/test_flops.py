@@ -1,13 +1,14 @@
 """Operations against those counted by hand: a multiplication and an addition are two."""
 
 import copy
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cpsd.flops import Flops, RepeatedFlops, counted, inference_flops, step_flops
+from cpsd.flops import _FORMULAS, Flops, RepeatedFlops, counted, inference_flops, step_flops
 
 CPU = torch.device("cpu")
 
@@ -179,3 +180,33 @@ def test_compiled_networks_are_counted_as_they_are_written() -> None:
     compiled = cast(nn.Module, torch.compile(network, backend="eager"))
     images = torch.zeros(1, 3, 6, 6)
     assert step_flops(compiled, images) == step_flops(network, images)
+
+
+KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
+
+
+@pytest.mark.parametrize("error", [TypeError("two sizes"), AssertionError(), IndexError()])
+def test_a_formula_that_breaks_is_said_and_the_work_goes_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_FORMULAS, torch.ops.aten.convolution, _failing(error))
+    with counted() as counter:
+        logits = nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8))
+    assert logits.shape == (1, 4, 6, 6)
+    assert counter.reason is not None
+    assert "aten.convolution" in counter.reason
+
+
+def test_what_torch_raises_of_a_killed_loader_is_not_taken_for_a_broken_formula(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_FORMULAS, torch.ops.aten.convolution, _failing(RuntimeError(KILLED)))
+    with pytest.raises(RuntimeError, match="DataLoader worker"), counted():
+        nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8))
+
+
+def _failing(error: Exception) -> Callable[..., int]:
+    def formula(*args: object, **kwargs: object) -> int:
+        raise error
+
+    return formula

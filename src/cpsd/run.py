@@ -21,7 +21,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +39,10 @@ from cpsd.files import (
     write_text,
 )
 from cpsd.stage import MARKS, PARTIAL, Pieces, Stage, StageState
-from cpsd.stage_files import cost_in, damaged, read_object
+from cpsd.stage_files import cost_in, read_mark, read_object, write_mark
 
 FINISHED = "finished.json"
 """In an unfinished stage: what it cost, once its work is done."""
-_OF_MARK = {"stage", "fingerprint", "finished", "outputs", "cost"}
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
 
@@ -108,7 +106,7 @@ class RunDirectory:
             RunError: a file of the run cannot be read, or its completion mark is damaged.
         """
         with _readable(self.path):
-            mark = self._read_mark(stage)
+            mark = read_mark(self.path / stage.mark, stage.name)
             if mark is not None:
                 if mark["fingerprint"] != stage.fingerprint:
                     return StageState.CHANGED
@@ -189,16 +187,7 @@ class RunDirectory:
             if (folder / output).exists():
                 self._put_in_place(folder / output, self.path / output)
         self._drop_replaced(stage)
-        write_hashed_json(
-            self.path / stage.mark,
-            {
-                "stage": stage.name,
-                "fingerprint": stage.fingerprint,
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "outputs": list(stage.outputs),
-                "cost": cost.to_json(),
-            },
-        )
+        write_mark(self.path / stage.mark, stage, cost)
         _remove_at_once(folder)
         return cost
 
@@ -244,7 +233,7 @@ class RunDirectory:
         Raises:
             RunError: it is not done.
         """
-        mark = self._read_mark(stage)
+        mark = read_mark(self.path / stage.mark, stage.name)
         if mark is None:
             raise RunError(f"The stage '{stage.name}' of {self.path} is not done yet.")
         return Cost.from_json(mark["cost"])
@@ -254,7 +243,7 @@ class RunDirectory:
 
         Each mark says its cost in plain trainings too, and ``method`` that of the whole method.
         """
-        marks = {stage.name: self._read_mark(stage) for stage in stages}
+        marks = {stage.name: read_mark(self.path / stage.mark, stage.name) for stage in stages}
         done = {name: mark for name, mark in marks.items() if mark is not None}
         costs = {name: Cost.from_json(mark["cost"]) for name, mark in done.items()}
         needs = {stage.name: list(stage.needs) for stage in stages}
@@ -265,18 +254,6 @@ class RunDirectory:
         }
         content = {**facts, "stages": told, "method": account["method"]}
         write_json(self.path / "manifest.json", content)
-
-    def _read_mark(self, stage: Stage) -> dict[str, Any] | None:
-        """Return the completion mark of a stage, None where there is none."""
-        path, name = self.path / stage.mark, stage.name
-        if not path.exists():
-            return None
-        mark = read_object(path, name)
-        if not isinstance(mark.get("fingerprint"), str):
-            raise damaged(path, "it has no fingerprint", name)
-        if not mark.keys() <= _OF_MARK:  # as the name of its hash, if that is what has changed
-            raise damaged(path, "it says what no mark says", name)
-        return {**mark, "cost": cost_in(mark.get("cost"), path, name).to_json()}
 
     def _work(self, stage: Stage, folder: Path) -> Cost:
         """Do the work of ``stage``, unless only its outputs are not in place yet."""
@@ -305,9 +282,10 @@ class RunDirectory:
     def _is_through(self, mark: Path) -> bool:
         """Return whether a mark is whole and all is in place that its stage has made."""
         try:
-            outputs = read_object(mark, mark.stem).get("outputs")
+            told = read_mark(mark, mark.stem)
         except RunError:  # told where the stage is looked at
             return False
+        outputs = None if told is None else told.get("outputs")
         return isinstance(outputs, list) and all((self.path / str(o)).exists() for o in outputs)
 
     def _drop_replaced(self, stage: Stage) -> None:

@@ -1,11 +1,45 @@
 """Files that say how far a stage is: read, or refused with what would do."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cpsd.cost import Cost
 from cpsd.errors import RunError
-from cpsd.files import read_hashed_json
+from cpsd.files import read_hashed_json, write_hashed_json
+from cpsd.stage import Stage
+
+_OF_MARK = {"stage", "fingerprint", "finished", "outputs", "cost"}
+
+
+def write_mark(path: Path, stage: Stage, cost: Cost) -> None:
+    """Write the completion mark of ``stage``, which has cost so much."""
+    write_hashed_json(
+        path,
+        {
+            "stage": stage.name,
+            "fingerprint": stage.fingerprint,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "outputs": list(stage.outputs),
+            "cost": cost.to_json(),
+        },
+    )
+
+
+def read_mark(path: Path, stage: str) -> dict[str, Any] | None:
+    """Return the completion mark of a stage, None where there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    mark = read_object(path, stage)
+    if not isinstance(mark.get("fingerprint"), str):
+        raise damaged(path, "it has no fingerprint", stage)
+    if not mark.keys() <= _OF_MARK:  # as the name of its hash, if that is what has changed
+        raise damaged(path, "it says what no mark says", stage)
+    return {**mark, "cost": cost_in(mark.get("cost"), path, stage).to_json()}
 
 
 def read_object(path: Path, stage: str) -> dict[str, Any]:

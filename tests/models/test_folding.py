@@ -237,6 +237,12 @@ def by_its_values(own: Own, images: Tensor) -> Tensor:
     return normed
 
 
+def killed_at_one(own: Own, images: Tensor) -> Tensor:
+    if len(images) == 1:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    return in_order(own, images)
+
+
 def only_batches(own: Own, images: Tensor) -> Tensor:
     if len(images) == 1:
         raise ValueError("one picture is no batch")
@@ -283,6 +289,15 @@ def test_a_network_that_cannot_be_folded_is_left_alone_and_that_is_said(
         assert num_folded(network) == 0
     (said,) = caplog.messages
     assert reason in said
+
+
+def test_a_loader_that_is_killed_meanwhile_is_no_fault_of_the_network() -> None:
+    with (
+        folded(settled(Own(killed_at_one))) as quick,
+        torch.inference_mode(),
+        pytest.raises(RuntimeError, match="DataLoader worker"),
+    ):
+        quick(IMAGES)
 
 
 def test_weights_made_of_others_are_left_alone() -> None:

@@ -27,7 +27,7 @@ def plain_loader_errors() -> Iterator[None]:
     except CpsdError:
         raise
     except Exception as error:
-        if not any(_is_of_killed_loader(seen) for seen in _with_causes(error)):
+        if not any(is_of_killed_loader(seen) for seen in _with_causes(error)):
             raise
         raise TrainingError(
             "A process that loads pictures was killed, most likely because memory ran out; "
@@ -41,7 +41,7 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _is_of_killed_loader(error: BaseException) -> bool:
+def is_of_killed_loader(error: BaseException) -> bool:
     """Return whether torch says so, or a batch was being taken over from the loader's socket."""
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return True

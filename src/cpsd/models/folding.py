@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from cpsd.data.lost_processes import is_of_killed_loader
 from cpsd.models.onednn import FusedConvolution, is_known_activation, is_possible
 from cpsd.models.trunk import SharedModule, one_pass
 
@@ -105,6 +106,8 @@ def _fold(predictor: nn.Module, images_B3HW: Tensor, undo: ExitStack, *, as_one:
             chains, expected = _watched(predictor, first_13HW.clone())
         # A user's own network may fail on one picture in any way, and work on its batches.
         except Exception as error:
+            if is_of_killed_loader(error):  # raised wherever this process is at the moment
+                raise
             logger.info("The network fails on a single picture (%s), %s", error, _UNFOLDED)
             return
     scale = max(1.0, float(expected.abs().max()))
