@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,6 +89,17 @@ def meanwhile(ready: Callable[[], bool], strike: Callable[[], None]) -> Iterator
     finally:
         over.set()
         watcher.join()
+
+
+def left_with(mark: str, seconds: float = 10.0) -> list[int]:
+    """Return the processes whose environment has ``mark`` in it; they have a while to end.
+
+    Loaders look every five seconds whether they are orphans.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := processes(mark.encode(), "environ")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
 
 
 def processes(mark: bytes, file: str = "cmdline") -> list[int]:

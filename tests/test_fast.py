@@ -50,6 +50,7 @@ def test_three_plain_trainings_are_enough_and_used(backbone: str, epochs: int) -
     assert plain_trainings(form) <= BUDGET
     assert form.teachers.start == "baseline"
     assert form.distillation.views == epochs // 4
+    assert form.distillation.weight == 0.8
     shares = stage_shares(form.model, form.image.size)
     shared = form.teachers.shared_stages
     assert shares.stages[shared - 1] >= shares.backbone / 2 > ([0.0, *shares.stages])[shared - 1]
@@ -67,7 +68,7 @@ def test_other_settings_stay_and_its_own_are_set_whatever_they_were() -> None:
         training=TrainingConfig(epochs=24, learning_rate=0.5),
         teachers=TeachersConfig(epochs=90, learning_rate=0.25, seed=7, together=False),
         student=StudentConfig(epochs=70, learning_rate=1e-5),
-        distillation=DistillationConfig(views=70, weight=0.3),
+        distillation=DistillationConfig(views=70, weight=0.3, alpha=0.25),
     )
     form = fast(config)
     teachers = TeachersConfig(
@@ -77,7 +78,7 @@ def test_other_settings_stay_and_its_own_are_set_whatever_they_were() -> None:
         config,
         teachers=teachers,
         student=StudentConfig(learning_rate=1e-5),
-        distillation=DistillationConfig(views=6, weight=0.3),
+        distillation=DistillationConfig(views=6, weight=0.8, alpha=0.25),
     )
     assert fast(form) == form
 

@@ -17,6 +17,9 @@ _QUARTER = 4
 """Views, and teachers' epochs, are at most the student's epochs divided by this."""
 _STEP = 3
 """Forward passes that a training step takes."""
+_WEIGHT = 0.8
+"""Share of distillation in the student's objective: chosen among 0.5, 0.8 and 1 on validation
+pictures (docs/evidence.md)."""
 _PARTS = 5
 """Parts of a partition where the settings do not say; with few labels there are fewer."""
 
@@ -26,7 +29,7 @@ def fast(config: RunConfig) -> RunConfig:
 
     Teachers share the first stages, as many as make up half of the backbone's operations, and start
     where the baseline ended; their logits are stored for a view for every fourth epoch; the
-    student trains as long as the baseline. Teachers get the epochs that the budget then leaves, a
+    student trains as long as the baseline and follows them more than in the paper. Teachers get the epochs that the budget then leaves, a
     quarter of the student's at most and one at least.
 
     Raises:
@@ -51,6 +54,6 @@ def fast(config: RunConfig) -> RunConfig:
             shared_stages=halves[0] + 1 if halves else 0,
             start="baseline",
         ),
-        distillation=replace(config.distillation, views=at_most),
+        distillation=replace(config.distillation, views=at_most, weight=_WEIGHT),
         student=replace(config.student, epochs=None),
     )

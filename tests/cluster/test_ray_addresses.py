@@ -6,18 +6,23 @@ For ``make test-ray``.
 
 import os
 import signal
+import subprocess
+import sys
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cpsd.cli import main
+from cpsd.cli import EXIT_INTERRUPTED, main
 from cpsd.run_home import at_home
 from ray_clusters import (
     assert_same_files,
     assert_same_run,
     figures,
+    left_with,
     meanwhile,
     nodes,
     processes,
@@ -102,6 +107,48 @@ def test_a_comparison_of_nodes_without_a_common_disk_is_the_one_without(
         assert figures(there) == figures(here)
         assert_same_files(there / "runs", here / "runs")
     assert_nothing_left_over(s3, "pictures/compared", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (signal.SIGINT, EXIT_INTERRUPTED, "Interrupted. Start the same command again"),
+        (signal.SIGTERM, 0, "Asked to end. Start the same command again"),
+    ],
+)
+def test_a_signal_leaves_what_is_done_at_the_address(
+    s3: Any,
+    finished: Path,
+    quick: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: int,
+    code: int,
+    sentence: str,
+) -> None:
+    s3.put(str(Path(quick[0]).parent), "pictures/digits", recursive=True)
+    run, mark = ["run", "s3://pictures/digits/labels.csv", *quick[1:], RUN], uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cpsd", *run, "--executor", "ray"],
+        env={**os.environ, "CPSD_TEST_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    of_pieces = "copies/.pieces/*/.partial/*/last.ckpt"
+    while process.poll() is None and not any(tmp_path.glob(of_pieces)):
+        time.sleep(0.02)
+    process.send_signal(number)
+    said = process.communicate(timeout=180)[0]
+    assert process.returncode == code, said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert left_with(mark) == []
+    assert_nothing_left_over(s3, "pictures/runs/a", tmp_path)
+    monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "another"))  # a machine that has nothing of it
+    assert main(run) == 0
+    with at_home(RUN) as folder:
+        assert_same_run(folder, finished)
 
 
 def assert_nothing_left_over(s3: Any, place: str, machines: Path) -> None:

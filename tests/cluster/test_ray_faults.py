@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cpsd.cli import EXIT_INTERRUPTED, main
-from ray_clusters import assert_same_run, meanwhile, nodes, processes
+from ray_clusters import assert_same_run, left_with, meanwhile, nodes, processes
 
 pytestmark = pytest.mark.ray
 
@@ -135,10 +135,7 @@ def test_a_signal_leaves_no_task_and_no_process(
     assert process.returncode == code, said
     assert sentence in said
     assert "Traceback" not in said
-    deadline = time.monotonic() + 10  # Loaders look every five seconds whether they are orphans.
-    while (left := processes(mark.encode(), "environ")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert left == []
+    assert left_with(mark) == []
     assert has_checkpoint(out, "baseline") or (out / "baseline").exists()
     # No lock is left either: the run goes on here, from where it was.
     assert main(["run", *quick, str(out)]) == 0
