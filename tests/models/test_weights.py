@@ -27,6 +27,16 @@ class TouchesAFile:
         return Path.touch, (self.mark,)
 
 
+def test_weights_are_written_into_the_file_that_is_named_and_no_other(tmp_path: Path) -> None:
+    path, same = tmp_path / "model.safetensors", tmp_path / "same"
+    path.write_text("what is to be replaced")
+    same.hardlink_to(path)
+    write_weights(path, linear_state())
+    # A library that begins elsewhere and renames leaves its own file there when it is killed.
+    assert path.samefile(same)
+    assert torch.equal(read_weights(path)["weight"], linear_state()["weight"])
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cpsd.errors import ModelError
@@ -33,7 +33,8 @@ class DamagedWeightsError(ModelError):
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write contiguous tensors as safetensors, with a hash by which damage is seen."""
-    save_file(dict(state), path, metadata={_DIGEST: _digest(state)})
+    # Not save_file, which begins in a file of another name, where a kill leaves it for good.
+    path.write_bytes(save(dict(state), metadata={_DIGEST: _digest(state)}))
 
 
 def read_own_weights(path: Path) -> dict[str, Tensor]:
