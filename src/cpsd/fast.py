@@ -28,9 +28,9 @@ def fast(config: RunConfig) -> RunConfig:
     """Return the fast form of ``config``.
 
     Teachers share the first stages, as many as make up half of the backbone's operations, and start
-    where the baseline ended; their logits are stored for a view for every fourth epoch; the
-    student trains as long as the baseline and follows them more than in the paper. Teachers get the epochs that the budget then leaves, a
-    quarter of the student's at most and one at least.
+    where the baseline ended; their logits are stored for a view for every fourth epoch. The student
+    trains as long as the baseline and follows them more than in the paper. Teachers get the epochs
+    that the budget then leaves, a quarter of the student's at most and one at least.
 
     Raises:
         ModelError: timm has no such model, or it takes no pictures of this size.
