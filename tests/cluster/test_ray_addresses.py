@@ -144,15 +144,22 @@ def test_a_signal_leaves_what_is_done_at_the_address(
     assert sentence in said
     assert "Traceback" not in said
     assert left_with(mark) == []
-    assert_nothing_left_over(s3, "pictures/runs/a", tmp_path)
+    assert_nothing_of_pieces(s3, "pictures/runs/a", tmp_path)
+    assert s3.exists("pictures/runs/a/.whole/objects")  # what there is to go on from
     monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "another"))  # a machine that has nothing of it
     assert main(run) == 0
+    assert_nothing_left_over(s3, "pictures/runs/a", tmp_path)
     with at_home(RUN) as folder:
         assert_same_run(folder, finished)
 
 
 def assert_nothing_left_over(s3: Any, place: str, machines: Path) -> None:
-    """Hold a finished home to have no lists of pieces, and its machines no pieces."""
-    assert not s3.exists(f"{place}/.whole/made")
+    """Hold a finished home to have nothing of pieces or of what was unfinished."""
+    assert_nothing_of_pieces(s3, place, machines)
     assert not s3.exists(f"{place}/.whole/objects")
+
+
+def assert_nothing_of_pieces(s3: Any, place: str, machines: Path) -> None:
+    """Hold a home to have nothing that pieces have sent, and its machines no pieces."""
+    assert not s3.exists(f"{place}/.whole/made")
     assert not [*machines.glob("*/.pieces/*")]
