@@ -58,8 +58,8 @@ def _perform_in_folder(piece: Piece, reporter: Reporter) -> None:
     if piece.part is not None:
         directory.perform_piece(stage, piece.part)
     elif directory.state(stage) is not StageState.DONE:
-        with spread(piece, stage) as stage_of_all:
-            directory.perform(stage_of_all)
+        with spread(piece, stage) as together:
+            directory.perform(together)
 
 
 def _perform_at_address(piece: Piece, home: str, worker: str, reporter: Reporter) -> Made:
@@ -82,11 +82,11 @@ def _perform_at_address(piece: Piece, home: str, worker: str, reporter: Reporter
             )
             copy.fetch_begun(stage, piece.part)
             begun = RunDirectory(copy.begun)
-            with spread(piece, stage) as stage_of_all, sending(folder, copy.send, told):
+            with spread(piece, stage) as together, sending(folder, copy.send, told):
                 if piece.part is not None:
                     begun.perform_piece(stage, piece.part)
                 else:
-                    begun.work(stage_of_all)
+                    begun.work(together)
             if not copy.send():
                 raise RunError(told(RunError("files have changed meanwhile.")))
         return copy.made
