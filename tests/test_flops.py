@@ -185,7 +185,9 @@ def test_compiled_networks_are_counted_as_they_are_written() -> None:
 KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
 
 
-@pytest.mark.parametrize("error", [TypeError("two sizes"), AssertionError(), IndexError()])
+@pytest.mark.parametrize(
+    "error", [TypeError("two sizes"), AssertionError(), RuntimeError("no sizes")]
+)
 def test_a_formula_that_breaks_is_said_and_the_work_goes_on(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

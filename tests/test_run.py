@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,38 @@ def test_a_kill_after_the_mark_leaves_no_folder_for_good(
     assert run_all(directory, stage) == [("student", StageState.DONE)]
     assert work.calls == 1
     assert not list((tmp_path / ".partial").iterdir())
+
+
+@pytest.mark.parametrize("name", ["...json", "..json", "other.json"])
+def test_a_mark_by_another_name_removes_nothing(tmp_path: Path, name: str) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt")
+    run_all(directory, work.stage())
+    (tmp_path / ".partial" / "other").mkdir()
+    shutil.copy(tmp_path / ".stages" / "student.json", tmp_path / ".stages" / name)
+    assert run_all(directory, work.stage()) == [("student", StageState.DONE)]
+    assert (tmp_path / "a.txt").exists()
+    assert (tmp_path / ".partial" / "other").exists()
+
+
+def test_what_is_begun_anew_stays_though_the_old_result_has_its_mark(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt")
+    run_all(directory, work.stage())
+    folder = tmp_path / ".partial" / "student"
+    folder.mkdir()
+    (folder / "fingerprint").write_text("f2")
+    (folder / "last.ckpt").write_text("epoch 1")
+    with directory.locked():
+        assert (folder / "last.ckpt").exists()
+
+
+def test_folders_of_other_processes_of_a_stage_that_is_through_are_removed(tmp_path: Path) -> None:
+    directory, work = RunDirectory(tmp_path), Work("a.txt")
+    run_all(directory, work.stage())
+    left = tmp_path / ".partial" / "student.rank-1"
+    left.mkdir()
+    (left / "fingerprint").write_text("f1")
+    with directory.locked():
+        assert not left.exists()
 
 
 def test_what_a_kill_left_of_a_folder_is_not_gone_on_from_once_the_mark_is_removed(

@@ -14,6 +14,7 @@ Every message says what is wrong and where (file, row or key), what was found, a
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
@@ -72,3 +73,16 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     by_folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return f" Did you mean '{by_folded[near[0]]}'?" if near else ""
+
+
+def is_of_killed_loader(error: BaseException) -> bool:
+    """Return whether a process that loads pictures was killed, which torch raises anywhere.
+
+    torch says so wherever this process is at the moment, so that whoever goes on after any error
+    has to let this one pass; or a batch was being taken over from the loader's socket.
+    """
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return True
+    is_broken = isinstance(error, RuntimeError | EOFError | ConnectionError | FileNotFoundError)
+    frames = traceback.walk_tb(error.__traceback__)
+    return is_broken and any(at.f_code.co_name == "rebuild_storage_fd" for at, _ in frames)

@@ -19,7 +19,7 @@ _HASH = "sha256"
 _WATCHERS: list[Callable[[Path], None]] = []
 
 _MAKE_ROOM = "Free some space and start the same command again."
-# safetensors and pyarrow wrap the operating system's error and keep only its text.
+# pyarrow, and safetensors where it reads, wrap the operating system's error and keep only its text.
 _REFUSALS = (
     (errno.ENOSPC, "No space left", f"the disk is full. {_MAKE_ROOM}"),
     (errno.ENOSPC, " requested and ", f"the disk is full. {_MAKE_ROOM}"),  # NumPy's own words

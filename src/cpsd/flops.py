@@ -23,16 +23,12 @@ from torch.utils.flop_counter import (
     sdpa_flop,
 )
 
+from cpsd.errors import is_of_killed_loader
+
 _aten = torch.ops.aten
 _NAMESPACES = {"aten", "prim", "prims"}
 _FUSED = ("rnn", "lstm", "gru", "quantized")
 """What names of operations say that multiply matrices inside, which no formula is known of."""
-_OF_FORMULAS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError,
-    ValueError,
-)  # fmt: skip
-"""What arithmetic on shapes can raise. Not any error: that a process which loads pictures was
-killed, torch raises wherever this one is at the moment, as a RuntimeError."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,9 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's
             try:
                 self.flops += _FORMULAS[packet](*args, **kwargs, out_val=result)
             # A formula of torch's that an unforeseen call breaks must not break the training.
-            except _OF_FORMULAS:
+            except Exception as error:
+                if is_of_killed_loader(error):
+                    raise
                 self.uncounted.add(name)
         elif _may_multiply(func.namespace, name, result):
             self.uncounted.add(name)

@@ -1,6 +1,7 @@
 """A folder of this machine whose files are to be the same as files at an address."""
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -110,7 +111,8 @@ class FolderCopy:
 
     def _temporary(self, name: str) -> Path:
         place = self.folder / name
-        return place.with_name(f".{place.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        here = f"{platform.node()}.{os.getpid()}"
+        return place.with_name(f".{place.name}.{here}{TEMPORARY_SUFFIX}")
 
     def _got(self, name: str, file: WholeFile) -> bool:
         """Fetch a file under its temporary name; return whether it is whole."""

@@ -43,6 +43,8 @@ from cpsd.stage_files import cost_in, read_mark, read_object, write_mark
 
 FINISHED = "finished.json"
 """In an unfinished stage: what it cost, once its work is done."""
+_RANK = ".rank-"
+"""Between a stage's name and the number of the process whose copy of its folder that is."""
 WORTH_KEEPING = (".ckpt", ".npy", ".safetensors")
 """Suffixes of files in an unfinished stage that took time to make."""
 
@@ -170,10 +172,10 @@ class RunDirectory:
         folder = self.path / stage.begun
         state = self.state(stage)
         if state in (StageState.CHANGED, StageState.NEW) and folder.exists():
-            shutil.rmtree(folder)
+            _remove_at_once(folder)
         if state is StageState.CHANGED:
             (self.path / stage.mark).unlink(missing_ok=True)
-        for left in folder.parent.glob(f"{folder.name}.rank-*"):  # by processes that were killed
+        for left in folder.parent.glob(f"{folder.name}{_RANK}*"):  # by processes that were killed
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "fingerprint", stage.fingerprint)
@@ -197,7 +199,7 @@ class RunDirectory:
         That process works there beside the one that performs the stage, and removes it.
         """
         begun = self.path / stage.begun
-        copy = begun.with_name(f"{begun.name}.rank-{rank}")
+        copy = begun.with_name(f"{begun.name}{_RANK}{rank}")
         shutil.rmtree(copy, ignore_errors=True)
         link(begun, copy)
         return copy
@@ -216,7 +218,7 @@ class RunDirectory:
                 return False
             folder = self.path / stage.begun
             if folder.exists():
-                shutil.rmtree(folder)
+                _remove_at_once(folder)
             for output in stage.outputs:
                 link(source.path / output, folder / output)
             for output in stage.outputs:
@@ -274,18 +276,23 @@ class RunDirectory:
 
     def _remove_worked_in(self) -> None:
         """Remove the folders of stages that are through: a kill came before these were removed."""
-        for mark in (self.path / MARKS).glob("*.json"):
-            folder = self.path / PARTIAL / mark.stem
-            if folder.exists() and self._is_through(mark):
-                shutil.rmtree(folder, ignore_errors=True)  # it does no harm there
+        with _readable(self.path):
+            for folder in sorted((self.path / PARTIAL).glob("*")):
+                if self._is_through(folder, folder.name.partition(_RANK)[0]):
+                    shutil.rmtree(folder, ignore_errors=True)  # it does no harm there
 
-    def _is_through(self, mark: Path) -> bool:
-        """Return whether a mark is whole and all is in place that its stage has made."""
+    def _is_through(self, folder: Path, stage: str) -> bool:
+        """Return whether the stage that worked in ``folder`` has a whole mark and all in place."""
+        begun = folder / "fingerprint"
         try:
-            told = read_mark(mark, mark.stem)
+            told = read_mark(self.path / MARKS / f"{stage}.json", stage)
         except RunError:  # told where the stage is looked at
             return False
-        outputs = None if told is None else told.get("outputs")
+        if told is None or str(told.get("stage")).replace("/", ".") != stage:
+            return False
+        if begun.exists() and begun.read_bytes() != told["fingerprint"].encode():
+            return False
+        outputs = told.get("outputs")
         return isinstance(outputs, list) and all((self.path / str(o)).exists() for o in outputs)
 
     def _drop_replaced(self, stage: Stage) -> None:

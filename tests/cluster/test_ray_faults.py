@@ -136,6 +136,7 @@ def test_a_signal_leaves_no_task_and_no_process(
     assert sentence in said
     assert "Traceback" not in said
     assert left_with(mark) == []
+    assert not [*copies.glob(".pieces/*")]
     assert has_checkpoint(out, "baseline") or (out / "baseline").exists()
     # No lock is left either: the run goes on here, from where it was.
     assert main(["run", *quick, str(out)]) == 0

@@ -41,8 +41,14 @@ def make_model(labels):
 """It cannot be trained by the process that does not lead."""
 
 
+@pytest.fixture(autouse=True)
+def _copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have members that follow work in a folder of this test."""
+    monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "copies"))
+
+
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(_copies: None) -> Iterator[Any]:
     with nodes() as cluster:
         yield cluster
 
@@ -85,6 +91,7 @@ def test_a_training_on_two_nodes_loses_one_and_comes_to_what_two_processes_here_
     assert ": its worker on" in said
     assert "student: epoch 2/2" in said
     assert_same_run(there, here)
+    assert not [*tmp_path.glob("*/.pieces/*")]
 
 
 def test_a_training_on_machines_without_a_common_disk_comes_to_the_same(
@@ -122,6 +129,28 @@ def test_a_training_on_machines_without_a_common_disk_comes_to_the_same(
         assert_same_run(folder, here)
 
 
+def test_a_training_at_an_address_is_done_again(
+    s3: Any,
+    quick: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    s3.put(str(Path(quick[0]).parent), "pictures/digits", recursive=True)
+    run = ["train", "s3://pictures/digits/labels.csv", *quick[1:], "s3://pictures/again", *FROZEN]
+    assert main(run) == 0
+    places = [tmp_path / "node-1", tmp_path / "node-2"]
+    with nodes(environments=[{"CPSD_CACHE": str(place)} for place in places]) as cluster:
+        again = ["--training.learning_rate", "0.002", "--redo", *TWO_NODES, cluster.address]
+        assert main([*run, *again]) == 0, capsys.readouterr().err
+    monkeypatch.setenv("CPSD_CACHE", str(tmp_path / "reader"))
+    with at_home("s3://pictures/again") as folder:
+        assert "learning_rate: 0.002" in (folder / "config.yaml").read_text()
+        metrics = (folder / "teachers" / "co-occurrence" / "0" / "metrics.csv").read_text()
+        assert "0.002," in metrics.splitlines()[1]
+        assert not [*folder.glob(".partial/*")]
+
+
 def test_what_a_member_cannot_do_is_said_once(
     quick: list[str],
     cluster: Any,
@@ -133,7 +162,7 @@ def test_what_a_member_cannot_do_is_said_once(
     assert main(run) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("training.batch_size is 15, which 2 devices cannot share evenly") == 1
-    assert not list((tmp_path / "run").rglob("*.rank-*"))
+    assert not [*tmp_path.glob("*/.pieces/*")]
 
 
 def test_what_only_the_other_member_meets_is_what_is_said(

@@ -14,7 +14,8 @@ from cpsd.cluster.demands import Machine
 from cpsd.errors import ConfigError, RunError
 
 OBJECT_STORE = 100 * 2**20
-"""Bytes of shared memory for what tasks return. Results are files, so that it holds nothing."""
+"""Bytes of shared memory for what tasks return. Results are files, so that it holds nothing but,
+for a moment, what a gang has to go on from; what does not fit Ray keeps in a file."""
 _NO_STATISTICS = ("RAY_USAGE_STATS_ENABLED", "0")
 _LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Has Ray stay on 127.0.0.1 and not take this machine's address in the network, on any system. Ray

@@ -145,8 +145,9 @@ class RayExecutor:
         if state is StageState.DONE:
             run.end(stage)
             return True
-        # A training on several devices is one piece, whose parts follow each other.
-        pieces = directory.pieces(stage) if self._demands.gang(stage) is None else {}
+        pieces = directory.pieces(stage)  # which begins it here, where its result comes to
+        if self._demands.gang(stage) is not None:  # it trains them one after another
+            pieces = {}
         run.pieces_left[stage.name] = len(pieces)
         for part in pieces:
             self._submit(run, stage, part)

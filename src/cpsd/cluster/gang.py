@@ -10,8 +10,8 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import ray
 import torch
 from threadpoolctl import threadpool_limits
 
+from cpsd.addresses import copies_folder
 from cpsd.arguments import config_from_yaml
 from cpsd.cluster.demands import Gang
 from cpsd.cluster.piece import Piece, Refusal, enter
@@ -29,6 +30,7 @@ from cpsd.cluster.piece_stage import stage_at_address, stage_in_folder
 from cpsd.computing import device_of
 from cpsd.cost import Cost
 from cpsd.errors import TrainingError, UserError
+from cpsd.files import plain_file_errors
 from cpsd.process_group import LOST, formed
 from cpsd.stage import Stage
 
@@ -61,10 +63,12 @@ class Follower:
         self._gang = gang
         self._rank = rank
         self._ending = ExitStack()
+        self._copy: PieceCopy | None = None
 
     def prepare(self) -> Refusal | None:
         """Load what the training needs; return why that cannot be, if so."""
-        try:
+
+        def work() -> None:
             enter(self._piece)
             torch.set_num_threads(self._piece.threads)
             worker, home = uuid.uuid4().hex, self._piece.home
@@ -72,30 +76,47 @@ class Follower:
             if home is None:
                 self._stage, _ = stage_in_folder(self._piece)
             else:
-                copy = PieceCopy(home, self._piece.run, worker, self._folder, lambda made: None)
-                with copy.telling_addresses():
-                    self._stage = stage_at_address(self._piece, copy)
-        except UserError as error:
-            self._ending.close()
-            return Refusal.of(error)
-        return None
+                run = self._piece.run
+                self._copy = PieceCopy(home, run, worker, self._folder, lambda made: None)
+                self._stage = stage_at_address(self._piece, self._copy)
 
-    def follow(self, meeting: Meeting, begun: Mapping[str, bytes]) -> Refusal | None:
-        """Train with the others; return why that failed.
+        return self._refusal(work)
+
+    def take(self, begun: Sequence[Any]) -> Refusal | None:
+        """Have what the stage has so far in a folder of its own; return why that cannot be.
 
         Args:
-            meeting: where they are.
-            begun: files of what the stage has so far, by name.
+            begun: the reference to files by name, in a list: so nobody holds them for longer.
         """
-        folder = self._folder / self._stage.begun
-        try:
+
+        def work() -> None:
+            _write(ray.get(begun[0]), self._folder / self._stage.begun)
+
+        return self._refusal(work)
+
+    def follow(self, meeting: Meeting) -> Refusal | None:
+        """Train with the others, who meet there; return why that failed."""
+
+        def work() -> None:
             with (
                 self._ending,
                 threadpool_limits(self._piece.threads),
                 _member(self._piece, self._gang, self._rank, meeting),
             ):
-                _write(begun, folder)
-                self._stage.work(folder)
+                self._stage.work(self._folder / self._stage.begun)
+
+        return self._refusal(work)
+
+    def leave(self) -> None:
+        """Remove what this member has worked in."""
+        self._ending.close()
+
+    def _refusal(self, work: Callable[[], None]) -> Refusal | None:
+        """Do some work; return why the user has to do something first, if so."""
+        telling = nullcontext() if self._copy is None else self._copy.telling_addresses()
+        try:
+            with telling, plain_file_errors(copies_folder()):
+                work()
         except UserError as error:
             return Refusal.of(error)
         return None
@@ -115,12 +136,11 @@ def spread(piece: Piece, stage: Stage) -> Iterator[Stage]:
         return
     followers = [_follower(piece, piece.gang, rank) for rank in range(1, piece.gang.size)]
     try:
-        for preparing in [follower.prepare.remote() for follower in followers]:
-            refusal = _answer(preparing)
-            if refusal is not None:
-                raise refusal.error()
+        _require([follower.prepare.remote() for follower in followers])
         yield replace(stage, work=partial(_work_together, piece, piece.gang, stage, followers))
     finally:
+        leaving = [follower.leave.remote() for follower in followers]
+        ray.wait(leaving, num_returns=len(leaving), timeout=SECONDS_TO_END)
         for follower in followers:
             ray.kill(follower)
 
@@ -129,16 +149,29 @@ def _work_together(
     piece: Piece, gang: Gang, stage: Stage, followers: Sequence[Any], folder: Path
 ) -> Cost:
     """Do the work of ``stage`` in ``folder`` with those that follow."""
+    begun = [ray.put(_read(folder))]
+    _require([follower.take.remote(begun) for follower in followers])
+    begun.clear()
     util: Any = ray.util
-    meeting, begun = Meeting(util.get_node_ip_address(), _free_port()), ray.put(_read(folder))
-    following = [follower.follow.remote(meeting, begun) for follower in followers]
+    meeting = Meeting(util.get_node_ip_address(), _free_port())
+    following = [follower.follow.remote(meeting) for follower in followers]
     try:
         with _ending_with(following), _member(piece, gang, 0, meeting):
             return stage.work(folder)
     except TrainingError as error:
+        if str(error) != LOST:
+            raise
         raise _why(following) or error from error
     finally:
         ray.wait(following, num_returns=len(following), timeout=SECONDS_TO_END)
+
+
+def _require(asked: Sequence[Any]) -> None:
+    """Wait until followers have done something; raise what one of them could not do."""
+    for one in asked:
+        refusal = _answer(one)
+        if refusal is not None:
+            raise refusal.error()
 
 
 def _read(folder: Path) -> dict[str, bytes]:

@@ -3,13 +3,12 @@
 import multiprocessing
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import TracebackType
 
-from cpsd.errors import CpsdError, TrainingError
+from cpsd.errors import CpsdError, TrainingError, is_of_killed_loader
 
 
 @contextmanager
@@ -39,15 +38,6 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def is_of_killed_loader(error: BaseException) -> bool:
-    """Return whether torch says so, or a batch was being taken over from the loader's socket."""
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        return True
-    is_broken = isinstance(error, RuntimeError | EOFError | ConnectionError | FileNotFoundError)
-    frames = traceback.walk_tb(error.__traceback__)
-    return is_broken and any(at.f_code.co_name == "rebuild_storage_fd" for at, _ in frames)
 
 
 def end_with_parent(worker: int) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from cpsd.data.lost_processes import is_of_killed_loader
+from cpsd.errors import is_of_killed_loader
 from cpsd.models.onednn import FusedConvolution, is_known_activation, is_possible
 from cpsd.models.trunk import SharedModule, one_pass
 
