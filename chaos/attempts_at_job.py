@@ -2,6 +2,7 @@
 
 import atexit
 import importlib
+import json
 import os
 import pkgutil
 import signal
@@ -51,12 +52,14 @@ class Job:
         beside: for what attempts say, which a full disk must not swallow.
         table: the data.
         options: of `cpsd run`, beside the settings.
+        data: fingerprint of the undisturbed run's label graph; "" while there is none.
     """
 
     folder: Path
     beside: Path
     table: Path
     options: tuple[str, ...] = ()
+    data: str = ""
     sessions: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -136,9 +139,13 @@ class Job:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def has_results(self) -> bool:
-        """Return whether a stage is complete."""
-        return any((self.run / ".stages").glob("*.json"))
+    def has_other_data(self) -> bool:
+        """Return whether the run was begun with other data than the undisturbed one."""
+        try:
+            mark = json.loads((self.run / ".stages" / "label-graph.json").read_text())
+        except (OSError, ValueError):  # not that far, or damaged by another fault
+            return False
+        return self.data not in ("", mark.get("fingerprint", self.data))
 
     def last_progress(self) -> float:
         """Return when the last file was written that an attempt goes on from."""

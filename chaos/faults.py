@@ -149,11 +149,9 @@ class UnreadablePicture(Fault):
     def __init__(self, random: Random) -> None:
         super().__init__(random)
         self.picture: Path | None = None
-        self.fresh = False
 
     def strike(self, attempt: Attempt) -> str:
         """Lay it over a picture."""
-        self.fresh = not attempt.job.has_results()
         pictures = sorted((attempt.job.table.parent / "images").iterdir())
         self.picture = self.random.choice(pictures)
         mount("--bind", f"/proc/{os.getpid()}/mem", str(self.picture))
@@ -171,10 +169,10 @@ class UnreadablePicture(Fault):
         return outcome, failures
 
     def mend(self, job: Job) -> None:
-        """Take it away, and what a run has made that may have begun with the other length."""
+        """Take it away, and with it a run that has taken its length for that of the data."""
         if self.picture is not None:
             unmount(self.picture)
-        if self.fresh and job.has_results():
+        if job.has_other_data():
             shutil.rmtree(job.run)
 
 

@@ -1,5 +1,6 @@
 """The suite: draws faults, has them strike job after job, and judges what is left."""
 
+import json
 import os
 import shutil
 import time
@@ -71,7 +72,8 @@ class Suite:
     def new_job(self, *options: str) -> Job:
         """Return a job with folders of its own."""
         name = f"job-{self.num_jobs:03d}"
-        return Job(self.runs / name, self.beside / name, self.table, options)
+        data: str = json.loads(self.expected[".stages/label-graph.json"])["fingerprint"]
+        return Job(self.runs / name, self.beside / name, self.table, options, data)
 
     def note(
         self,
