@@ -1,6 +1,7 @@
 """Clusters on this machine, for tests, the fault suite and benchmarks; runs held to each other."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,12 +9,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cpsd.cli import EXIT_INTERRUPTED
 from cpsd.cluster.connection import imported_ray
 
 NODE: dict[str, Any] = {
     "num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20,
 }  # fmt: skip
 """A node with a core, bound to the loopback."""
+SIGNALS = [
+    (signal.SIGINT, EXIT_INTERRUPTED, "Interrupted. Start the same command again"),
+    (signal.SIGTERM, 0, "Asked to end. Start the same command again"),
+]
+"""What a user or a system may send a command, its exit code then, and what it says."""
 
 
 @contextmanager

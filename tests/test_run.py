@@ -78,16 +78,23 @@ AFTER_THE_MARK = ["cpsd.run._remove_at_once", "cpsd.run.shutil.rmtree"]
 """What a kill may come before, once a stage has its mark."""
 
 
+def kill_before(
+    step: str, directory: RunDirectory, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perform a stage up to ``step``."""
+    with monkeypatch.context() as patch:
+        patch.setattr(step, _die)
+        with pytest.raises(Killed):
+            run_all(directory, stage)
+
+
 @pytest.mark.parametrize("removed", ["a.txt", "b.txt"])
 @pytest.mark.parametrize("step", AFTER_THE_MARK)
 def test_a_kill_after_the_mark_leaves_nothing_that_stands_for_a_result_removed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: str, step: str
 ) -> None:
     directory, work = RunDirectory(tmp_path), Work("a.txt", "b.txt")
-    with monkeypatch.context() as patch:
-        patch.setattr(step, _die)
-        with pytest.raises(Killed):
-            run_all(directory, work.stage())
+    kill_before(step, directory, work.stage(), monkeypatch)
     assert directory.state(work.stage()) is StageState.DONE
     (tmp_path / removed).unlink()
     assert run_all(directory, work.stage()) == [("student", StageState.NEW)]
@@ -102,10 +109,7 @@ def test_a_kill_after_the_mark_leaves_no_folder_for_good(
 ) -> None:
     directory, work = RunDirectory(tmp_path), Work("a.txt", "0.json")
     stage = Stage("student", "f1", ("a.txt",), work)
-    with monkeypatch.context() as patch:
-        patch.setattr(step, _die)
-        with pytest.raises(Killed):
-            run_all(directory, stage)
+    kill_before(step, directory, stage, monkeypatch)
     assert (tmp_path / ".partial" / "student" / "0.json").exists()
     assert run_all(directory, stage) == [("student", StageState.DONE)]
     assert work.calls == 1
@@ -149,10 +153,7 @@ def test_what_a_kill_left_of_a_folder_is_not_gone_on_from_once_the_mark_is_remov
 ) -> None:
     directory, work = RunDirectory(tmp_path), Work("a.txt", "0.json")
     stage = Stage("student", "f1", ("a.txt",), work)
-    with monkeypatch.context() as patch:
-        patch.setattr("cpsd.run.shutil.rmtree", _die)
-        with pytest.raises(Killed):
-            run_all(directory, stage)
+    kill_before("cpsd.run.shutil.rmtree", directory, stage, monkeypatch)
     (tmp_path / ".partial" / "student" / "finished.json").unlink()
     (tmp_path / ".stages" / "student.json").unlink()
     assert run_all(directory, stage) == [("student", StageState.NEW)]

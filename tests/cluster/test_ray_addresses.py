@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from cpsd.cli import EXIT_INTERRUPTED, main
+from cpsd.cli import main
 from cpsd.run_home import at_home
 from ray_clusters import (
+    SIGNALS,
     assert_same_files,
     assert_same_run,
     figures,
@@ -109,13 +110,7 @@ def test_a_comparison_of_nodes_without_a_common_disk_is_the_one_without(
     assert_nothing_left_over(s3, "pictures/compared", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "sentence"),
-    [
-        (signal.SIGINT, EXIT_INTERRUPTED, "Interrupted. Start the same command again"),
-        (signal.SIGTERM, 0, "Asked to end. Start the same command again"),
-    ],
-)
+@pytest.mark.parametrize(("number", "code", "sentence"), SIGNALS)
 def test_a_signal_leaves_what_is_done_at_the_address(
     s3: Any,
     finished: Path,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from cpsd.cli import EXIT_INTERRUPTED, main
-from ray_clusters import assert_same_run, left_with, meanwhile, nodes, processes
+from cpsd.cli import main
+from ray_clusters import SIGNALS, assert_same_run, left_with, meanwhile, nodes, processes
 
 pytestmark = pytest.mark.ray
 
@@ -99,13 +99,7 @@ def test_data_that_a_machine_does_not_have_are_named(
 @pytest.mark.parametrize(
     "spread", [[], ["--trainer.devices", "2", "--machine.threads", "1"]], ids=["one", "gang"]
 )
-@pytest.mark.parametrize(
-    ("number", "code", "sentence"),
-    [
-        (signal.SIGINT, EXIT_INTERRUPTED, "Interrupted. Start the same command again"),
-        (signal.SIGTERM, 0, "Asked to end. Start the same command again"),
-    ],
-)
+@pytest.mark.parametrize(("number", "code", "sentence"), SIGNALS)
 def test_a_signal_leaves_no_task_and_no_process(
     finished: Path,
     quick: list[str],

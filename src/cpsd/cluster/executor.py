@@ -146,7 +146,7 @@ class RayExecutor:
             run.end(stage)
             return True
         pieces = directory.pieces(stage)  # which begins it here, where its result comes to
-        if self._demands.gang(stage) is not None:  # it trains them one after another
+        if self._demands.gang(stage) is not None:  # trained by all of its devices, one by one
             pieces = {}
         run.pieces_left[stage.name] = len(pieces)
         for part in pieces:
