@@ -11,7 +11,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class Follower:
         self._gang = gang
         self._rank = rank
         self._ending = ExitStack()
-        self._copy: PieceCopy | None = None
+        self._telling: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def prepare(self) -> Refusal | None:
         """Load what the training needs; return why that cannot be, if so."""
@@ -76,9 +76,10 @@ class Follower:
             if home is None:
                 self._stage, _ = stage_in_folder(self._piece)
             else:
-                run = self._piece.run
-                self._copy = PieceCopy(home, run, worker, self._folder, lambda made: None)
-                self._stage = stage_at_address(self._piece, self._copy)
+                copy = PieceCopy(home, self._piece.run, worker, self._folder, lambda made: None)
+                self._telling = copy.telling_addresses
+                with copy.telling_addresses():
+                    self._stage = stage_at_address(self._piece, copy)
 
         return self._refusal(work)
 
@@ -113,9 +114,8 @@ class Follower:
 
     def _refusal(self, work: Callable[[], None]) -> Refusal | None:
         """Do some work; return why the user has to do something first, if so."""
-        telling = nullcontext() if self._copy is None else self._copy.telling_addresses()
         try:
-            with telling, plain_file_errors(copies_folder()):
+            with self._telling(), plain_file_errors(copies_folder()):
                 work()
         except UserError as error:
             return Refusal.of(error)
