@@ -6,6 +6,7 @@ stage that trains; they do its work with it, on their shares of every batch, and
 
 import logging
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = timedelta(days=30)
 """For what the first process does without the others, such as storing soft labels."""
+TIME_TO_MEET = timedelta(minutes=5)
+"""For processes to find each other, when all of them have loaded what they need."""
 _LOOPBACK = "127.0.0.1"
 LOST = (
     "Another of the processes that train together has ended; what it said stands near this line. "
@@ -220,35 +223,65 @@ def joined(config: TrainerConfig, *, on_cpu: bool) -> Iterator[ProcessGroup]:
             f"{config.num_devices}, with torchrun or srun, or say other numbers."
         )
     _end_with_parent()
+    os.environ["MASTER_ADDR"] = environment.main_address
+    os.environ["MASTER_PORT"] = str(environment.main_port)
     rank, size = environment.global_rank(), environment.world_size()
-    with formed(
-        rank, size, environment.main_address, environment.main_port, on_cpu=on_cpu
-    ) as group:
+    with formed(rank, size, on_cpu=on_cpu) as group:
         yield group
+
+
+def met(rank: int, size: int, address: str, port: int) -> Any:  # noqa: ANN401 - torch exports none
+    """Return what processes know of each other, once all of them are there.
+
+    Args:
+        rank: of this process; the first waits for the others.
+        size: how many there are.
+        address: of the machine of the first.
+        port: where it waits.
+
+    Raises:
+        TrainingError: they are not, after a while.
+    """
+    import torch
+
+    distributed: Any = torch.distributed  # it exports less than its documentation has
+    try:
+        return distributed.TCPStore(address, port, size, rank == 0, TIME_TO_MEET)
+    except distributed.DistError as error:
+        raise TrainingError(
+            f"The machine {platform.node()} has not met the others that train with it at "
+            f"{address}:{port} in {TIME_TO_MEET.total_seconds():.0f} s: the machines of a cluster "
+            "have to reach each other's ports, whatever their number."
+        ) from error
 
 
 @contextmanager
 def formed(
-    rank: int, size: int, address: str, port: int, *, on_cpu: bool
+    rank: int,
+    size: int,
+    *,
+    on_cpu: bool,
+    store: Any = None,  # noqa: ANN401 - torch exports no type of it
 ) -> Iterator[ProcessGroup]:
     """Be one of the processes that train together; the group ends with the block.
 
     Args:
         rank: of this process.
         size: how many there are.
-        address: of the machine of the first.
-        port: where that waits for the others.
         on_cpu: all of them compute on CPUs.
+        store: where they have met; by default they meet where the environment says.
 
     Raises:
         TrainingError: another has ended before all have met.
     """
     import torch
 
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
+    if store is not None:
+        store.set_timeout(_PATIENCE)
     with plain_process_errors():
         torch.distributed.init_process_group(
             "gloo" if on_cpu else "cpu:gloo,cuda:nccl",
+            store=store,
             rank=rank,
             world_size=size,
             timeout=_PATIENCE,

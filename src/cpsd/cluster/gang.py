@@ -31,7 +31,7 @@ from cpsd.computing import device_of
 from cpsd.cost import Cost
 from cpsd.errors import TrainingError, UserError
 from cpsd.files import plain_file_errors
-from cpsd.process_group import LOST, formed
+from cpsd.process_group import LOST, formed, met
 from cpsd.stage import Stage
 
 SECONDS_TO_END = 10.0
@@ -218,7 +218,8 @@ def _member(piece: Piece, gang: Gang, rank: int, meeting: Meeting) -> Iterator[N
     on_cpu = device_of(config_from_yaml(piece.config)).type == "cpu"
     os.environ.update({name: str(value) for name, value in started.items()})
     try:
-        with formed(rank, gang.size, meeting.address, meeting.port, on_cpu=on_cpu):
+        store = met(rank, gang.size, meeting.address, meeting.port)
+        with formed(rank, gang.size, on_cpu=on_cpu, store=store):
             yield
     finally:
         for name in started:
