@@ -256,3 +256,11 @@ def test_data_are_checked_without_torch(digits: Path) -> None:
     found = packages_after(HELP.format(argv=["data", "check", str(digits)]))
     assert "PIL" in found
     assert not found & {"torch", "torchvision", "timm", "lightning"}
+
+
+def test_the_installed_command_answers() -> None:
+    command = shutil.which("cpsd", path=str(Path(sys.executable).parent))
+    assert command is not None
+    result = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert "evaluate" in result.stdout

@@ -11,6 +11,7 @@ from cpsd.cli import main
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
+    """A table with four pictures, two of them to train on."""
     generator = np.random.default_rng(0)
     lines = ["image,labels,split"]
     for i, split in enumerate(("train", "train", "validation", "test")):
