@@ -16,8 +16,11 @@ from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.graph import LabelGraph
 from cpsd.models.weights import read_weights
 from cpsd.report.page import write_report
+from hostile_data import LABELS
 from hostile_guard import fenced
-from hostile_readers import LABELS, lay, saved, targets
+from hostile_layers import lay
+from hostile_readers import targets
+from hostile_runs import saved
 
 DAMAGED: tuple[tuple[str, object], ...] = (
     ("soft/manifest.json", {"labels": 3}),

@@ -16,7 +16,8 @@ from cpsd.graph import LabelGraph
 from cpsd.models.label_vectors import read_label_embeddings
 from cpsd.models.weights import read_weights
 from cpsd.training.checkpoint import checkpoint_to_resume
-from hostile_readers import LABELS, saved
+from hostile_data import LABELS
+from hostile_runs import saved
 
 
 class Payload:

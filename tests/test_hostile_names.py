@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import hostile_readers
 from cpsd.cli import main
 from cpsd.config import DataConfig
 from cpsd.data.check import check_data
@@ -23,7 +22,7 @@ from cpsd.errors import DataError
 from cpsd.files import read_json
 from cpsd.labels import LabelSpace
 from cpsd.report.predicted import as_csv
-from hostile_readers import picture
+from hostile_data import lay_nuswide, picture
 
 
 def test_names_with_commas_quotes_and_bytes(tmp_path: Path) -> None:
@@ -163,7 +162,7 @@ def test_labels_that_no_file_can_hold(label: str, tmp_path: Path) -> None:
 
 
 def test_a_concept_of_nus_wide_may_be_longer_than_a_file_name(tmp_path: Path) -> None:
-    hostile_readers.lay_nuswide(tmp_path)
+    lay_nuswide(tmp_path)
     (tmp_path / "Concepts81.txt").write_text("x" * 300)
     report = check_data(DataConfig(format="nus-wide", root=str(tmp_path)), seed=0)
     assert "File name too long" in report.problems[0].detail
@@ -185,7 +184,7 @@ def test_names_longer_than_the_system_allows_are_refused(
 
 
 def test_concepts_of_nus_wide_name_no_files_elsewhere(tmp_path: Path) -> None:
-    hostile_readers.lay_nuswide(tmp_path)
+    lay_nuswide(tmp_path)
     (tmp_path / "Concepts81.txt").write_text("ant\nx/../../../secret\n")
     report = check_data(DataConfig(format="nus-wide", root=str(tmp_path)), seed=0)
     assert "has a slash" in report.problems[0].detail

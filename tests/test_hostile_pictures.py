@@ -18,8 +18,8 @@ from cpsd.data.images import (
     read_image,
 )
 from cpsd.data.pixels import read_pixels
+from hostile_data import picture
 from hostile_guard import fenced
-from hostile_readers import picture
 
 SIDE = 50_000
 

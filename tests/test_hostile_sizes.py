@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import hostile_readers
 from cpsd.array_files import DamagedArrayError, read_npy, read_npz
 from cpsd.cli import main
 from cpsd.config import DataConfig
@@ -29,8 +28,10 @@ from cpsd.models.store import load_model
 from cpsd.models.weights import read_weights
 from cpsd.partition import read_partition
 from cpsd.yaml_files import YamlFaultError, read_yaml
+from hostile_data import lay_voc
 from hostile_guard import fenced
-from hostile_readers import lay, npy, saved
+from hostile_layers import lay
+from hostile_runs import npy, saved
 
 
 def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +174,7 @@ def test_json_of_a_run_holds_any_file_name(tmp_path: Path) -> None:
 
 
 def test_entities_of_annotations_are_refused(tmp_path: Path) -> None:
-    hostile_readers.lay_voc(tmp_path)
+    lay_voc(tmp_path)
     bomb = '<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
     (tmp_path / "Annotations/a.xml").write_text(bomb)
     report = check_data(DataConfig(format="voc", root=str(tmp_path)), seed=0)
