@@ -1,64 +1,23 @@
+"""Stored soft labels held against live ones, and stores that are damaged or of something else."""
+
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import tiny
 from cpsd.data.loading import EpochSampler, training_loader
 from cpsd.data.picture_dataset import PictureDataset
 from cpsd.data.records import TRAIN, Records
-from cpsd.errors import DataError, ModelError, RunError
+from cpsd.errors import DataError, RunError
 from cpsd.labels import LabelSpace
-from cpsd.machine_config import MachineConfig
 from cpsd.method import distill
-from cpsd.training.soft_label_writing import Progress, unwritten_chunks, write_soft_labels
 from cpsd.training.soft_labels import LiveSoftLabels, SoftLabelStore
-
-CONFIG = tiny.settings()
-NUM_VIEWS = 2
-NUM_CHUNKS = 4  # 24 pictures, 7 a file
-
-
-def write(
-    folder: Path,
-    records: Records,
-    ensembles: Mapping[str, nn.Module] | None = None,
-    *,
-    workers: int = 0,
-    seed: int = CONFIG.seed,
-    precision: str = "32",
-    chunk: int | None = None,
-    progress: Progress = lambda done, total: None,
-) -> int:
-    return write_soft_labels(
-        folder,
-        tiny.teachers() if ensembles is None else ensembles,
-        records,
-        records.indices(TRAIN).tolist(),
-        image=CONFIG.image,
-        num_views=NUM_VIEWS,
-        seed=seed,
-        machine=MachineConfig(accelerator="cpu", workers=workers, inference_batch_size=5),
-        device=torch.device("cpu"),
-        precision=precision,
-        chunk_size=7,
-        chunk=chunk,
-        progress=progress,
-    )
-
-
-@pytest.fixture
-def store(records: Records, tmp_path: Path) -> Path:
-    """A folder of stored soft labels."""
-    num_forward = write(tmp_path / "store", records)
-    assert num_forward == tiny.NUM_TRAIN * NUM_VIEWS * 2
-    return tmp_path / "store"
+from stored_soft_labels import CONFIG, NUM_VIEWS, damage, write
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -153,82 +112,6 @@ def test_teachers_in_training_mode_answer_in_eval_mode() -> None:
     # Batch norm in training mode would make a picture's logits depend on the batch.
     single = live(images[:1], torch.arange(1), view_index=0)
     torch.testing.assert_close(logits[:1], single)
-
-
-def test_interrupted_writing_goes_on_with_the_missing_chunks(records: Records, store: Path) -> None:
-    contents = {path.name: path.read_bytes() for path in sorted(store.iterdir())}
-    assert len(contents) == NUM_CHUNKS + 2
-    assert write(store, records) == 0, "nothing is left to do"
-    (store / "00001.npy").unlink()
-    damage(store / "00003.npy")
-    stamps = {name: (store / name).stat().st_mtime_ns for name in ("00000.npy", "00002.npy")}
-    assert write(store, records) == (7 + 3) * NUM_VIEWS * 2
-    assert {path.name: path.read_bytes() for path in sorted(store.iterdir())} == contents
-    assert {name: (store / name).stat().st_mtime_ns for name in stamps} == stamps
-
-
-def test_chunks_of_other_settings_are_made_anew(records: Records, store: Path) -> None:
-    before = (store / "00000.npy").read_bytes()
-    assert write(store, records, seed=4) == tiny.NUM_TRAIN * NUM_VIEWS * 2
-    assert (store / "00000.npy").read_bytes() != before
-
-
-def test_chunks_written_apart_are_the_store_of_one_call(
-    records: Records, tmp_path: Path, store: Path
-) -> None:
-    apart = tmp_path / "apart"
-    counted: list[tuple[int, int]] = []
-    for chunk in (2, 0):
-        write(apart, records, chunk=chunk, progress=lambda *count: counted.append(count))
-    assert counted[-1] == (14, 14)  # 7 pictures in two views
-    assert unwritten_chunks(apart, tiny.NUM_TRAIN, chunk_size=7) == [1, 3]
-    assert write(apart, records, chunk=2) == 0  # it is there
-    with pytest.raises(RunError):
-        SoftLabelStore(apart)  # not whole, and never taken for it
-    assert write(apart, records) == (7 + 3) * NUM_VIEWS * 2
-    assert unwritten_chunks(apart, tiny.NUM_TRAIN, chunk_size=7) == []
-    names = sorted(path.name for path in store.iterdir())
-    assert sorted(path.name for path in apart.iterdir()) == names
-    for name in names:
-        assert (apart / name).read_bytes() == (store / name).read_bytes()
-
-
-def test_a_chunk_written_apart_and_damaged_is_written_again(
-    records: Records, tmp_path: Path, store: Path
-) -> None:
-    apart = tmp_path / "apart"
-    for chunk in range(NUM_CHUNKS):
-        write(apart, records, chunk=chunk)
-    content = bytearray((apart / "00001.npy").read_bytes())
-    content[-3] ^= 1
-    (apart / "00001.npy").write_bytes(content)
-    assert write(apart, records) == 7 * NUM_VIEWS * 2
-    assert (apart / "00001.npy").read_bytes() == (store / "00001.npy").read_bytes()
-
-
-def test_interrupted_writing_keeps_what_was_finished(records: Records, tmp_path: Path) -> None:
-    class Interrupted(nn.Module):
-        def __init__(self, calls: int) -> None:
-            super().__init__()
-            self.network = tiny.network()
-            self.calls = calls
-
-        def forward(self, images: Tensor) -> Tensor:
-            self.calls -= 1
-            if self.calls < 0:
-                raise KeyboardInterrupt
-            logits: Tensor = self.network(images)
-            return logits
-
-    # 14 pictures a chunk (7 in 2 views), 5 in a batch: the fifth batch is in the second chunk.
-    # Two calls before the first see what can be folded.
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path, records, {"co-occurrence": Interrupted(2 + 4)})
-    with pytest.raises(RunError, match=r"00001\.npy"):
-        SoftLabelStore(tmp_path)
-    assert write(tmp_path, records, {"co-occurrence": Interrupted(99)}) == (24 - 7) * NUM_VIEWS
-    assert len(list(tmp_path.glob("0*.npy"))) == NUM_CHUNKS
-    assert SoftLabelStore(tmp_path).num_views == NUM_VIEWS
 
 
 @pytest.mark.parametrize("name", ["00002.npy", "rows.npy"])
@@ -360,43 +243,3 @@ def test_a_student_of_another_seed_sees_the_views_that_were_stored(
         orders.append(rows.tolist())
     own_order = EpochSampler(records.indices(TRAIN), seed=CONFIG.seed + 1, num_views=None)
     assert orders[0] == [row for row, _ in own_order][: len(orders[0])]
-
-
-def test_progress_counts_every_picture_in_every_view(records: Records, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    write(tmp_path, records, progress=lambda *done: told.append(done))
-    total = tiny.NUM_TRAIN * NUM_VIEWS
-    assert told[0] == (5, total)
-    assert told[-1] == (total, total)
-    assert told == sorted(set(told))
-    (tmp_path / "00001.npy").unlink()
-    told.clear()
-    write(tmp_path, records, progress=lambda *done: told.append(done))
-    assert told[0] == (7 * NUM_VIEWS + 5, total)  # what was finished before counts as done
-    assert told[-1][0] == 2 * 7 * NUM_VIEWS
-
-
-def test_manifest_says_what_is_stored(records: Records, store: Path) -> None:
-    manifest = json.loads((store / "manifest.json").read_text())
-    assert manifest["labels"] == list(tiny.LABELS)
-    assert manifest["num_views"] == NUM_VIEWS
-    assert sorted(manifest["chunks"]) == [f"{i:05d}.npy" for i in range(NUM_CHUNKS)]
-    chunk = np.load(store / "00003.npy")
-    assert chunk.dtype == np.float16
-    assert chunk.shape == (NUM_VIEWS, 3, 2, 4)
-
-
-@pytest.mark.parametrize("value", [7e4, -7e4, math.nan, math.inf])
-def test_logits_beyond_float16_are_refused(value: float, records: Records, tmp_path: Path) -> None:
-    network = tiny.network()
-    with torch.no_grad():
-        network.get_parameter("linear.bias")[2] = value
-    with pytest.raises(ModelError, match="diverged"):
-        write(tmp_path, records, {"co-occurrence": network})
-    assert list(tmp_path.glob("0*.npy")) == []
-
-
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
