@@ -105,10 +105,11 @@ def stage_flops(config: RunConfig, size: Size) -> dict[str, float]:
     on_trunks = num_strategies * (train + min(validated, validation)) * trunk
     own = (teacher + of_teacher.backward) * train + teacher * validated
     trained = num_teachers * own + on_trunks
+    baseline = whole.forward - trunk if config.distillation.baseline else 0.0
     return {
         "baseline": config.training.epochs * an_epoch,
         "teachers": teacher_config(config).training.epochs * trained,
-        "soft labels": views * train * (num_teachers * teacher + trunk),
+        "soft labels": views * train * (num_teachers * teacher + trunk + baseline),
         "student": student * an_epoch,
         "evaluation": test * (2 * whole.forward + num_teachers * teacher + num_strategies * trunk),
     }

@@ -17,6 +17,7 @@ from statistics import median
 import numpy as np
 from harness import Row, alternate
 from PIL import Image
+from torch import nn
 
 from cpsd import method
 from cpsd.computing import device_of
@@ -37,7 +38,7 @@ from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
 from cpsd.models.trunk import join_trunks
 from cpsd.pipeline import START, Pipeline
 from cpsd.run import RunDirectory
-from cpsd.run_models import RunModels
+from cpsd.run_models import TEACHERS_START, RunModels
 from cpsd.training.soft_label_writing import write_soft_labels
 from cpsd.training.soft_labels import SoftLabelStore
 
@@ -56,7 +57,7 @@ def measure(*, smoke: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         records = _records(folder / "pictures", num_pictures)
-        config = fast(_plain(16 if smoke else SIZE, parts=2 if smoke else 5))
+        config = _fast_form(_plain(16 if smoke else SIZE, parts=2 if smoke else 5))
         pieces = _Pieces(config, records, folder / "run")
         alternate(pieces.arms(), rounds=1 if smoke else 2, warm_up=0 if smoke else 1)
         seconds = stages(config, {name: median(all_) for name, all_ in pieces.seconds.items()})
@@ -158,8 +159,11 @@ class _Pieces:
         LocalExecutor().begin(work)
         LocalExecutor().finish(work)
         self._models = RunModels(self.config, records, folder)
-        self._ensembles = {strategy: self._teachers(strategy) for strategy in strategies}
-        join_trunks([one for both in self._ensembles.values() for one in both.teachers])
+        ensembles = {strategy: self._teachers(strategy) for strategy in strategies}
+        baseline = self._models.predictor(TEACHERS_START)
+        teachers = [teacher for ensemble in ensembles.values() for teacher in ensemble.teachers]
+        join_trunks([*teachers, baseline])
+        self._teaching: dict[str, nn.Module] = {**ensembles, BASELINE: baseline}
         self._store = folder / "views"
 
     def arms(self) -> dict[str, Callable[[], None]]:
@@ -197,7 +201,7 @@ class _Pieces:
         begun = time.monotonic()
         write_soft_labels(
             self._store,
-            self._ensembles,
+            self._teaching,
             self.records,
             rows,
             image=self.config.image,
@@ -207,7 +211,7 @@ class _Pieces:
             device=device_of(self.config),
         )
         seconds = time.monotonic() - begun
-        together = MeanPredictor([*self._ensembles.values()])
+        together = MeanPredictor([*self._teaching.values()])
         cost = inference_cost(together, self.config, len(rows))
         self._note(SOFT_LABELS, replace(cost, seconds=seconds))
 
@@ -215,6 +219,12 @@ class _Pieces:
         network, _ = self._models.untrained_student()
         store, config = SoftLabelStore(self._store), student_config(self.config)
         self._note(STUDENT, method.distill(network, store, self.records, config).cost)
+
+
+def _fast_form(config: RunConfig) -> RunConfig:
+    """Return the fast form of pretrained networks, without the weights: they change no time."""
+    form = fast(replace(config, model=replace(config.model, weights="timm")))
+    return replace(form, model=config.model)
 
 
 def _plain(size: int, *, parts: int) -> RunConfig:

@@ -37,6 +37,8 @@ def plain_trainings(config: RunConfig) -> float:
     for _ in range(teachers):
         total += epochs * 3 * (1 - trunk) + views * (1 - trunk)
     total += views * trunk
+    if config.distillation.baseline:
+        total += views * (1 - trunk)
     return 2 + total / (3 * config.training.epochs)
 
 
@@ -48,7 +50,8 @@ def test_three_plain_trainings_are_enough_and_used(backbone: str, epochs: int) -
     config = RunConfig(model=ModelConfig(backbone=backbone), training=TrainingConfig(epochs=epochs))
     form = fast(config)
     assert plain_trainings(form) <= BUDGET
-    assert form.teachers.start == "baseline"
+    assert form.teachers.start == "fresh"
+    assert form.distillation.baseline == pytest.approx(1 / 3)
     assert form.distillation.views == epochs // 4
     assert form.distillation.weight == 0.8
     shares = stage_shares(form.model, form.image.size)
@@ -87,6 +90,7 @@ def test_networks_without_stages_share_none() -> None:
     for model in (ModelConfig(factory="m:f"), ModelConfig(backbone="twins_svt_small")):
         form = fast(RunConfig(model=model))
         assert (form.teachers.shared_stages, form.teachers.start) == (0, "baseline")
+        assert form.distillation.baseline == 0
         assert form.teachers.epochs == 1
     with pytest.raises(ModelError, match="timm has no model"):
         fast(RunConfig(model=ModelConfig(backbone="resnet11")))

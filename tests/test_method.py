@@ -126,6 +126,16 @@ def test_teachers_without_logits_for_every_label_are_refused(records: Records) -
         distill(tiny.network(), {}, records, tiny.settings(epochs=1))
 
 
+def test_a_baseline_that_has_a_share_has_to_be_there_and_last(records: Records) -> None:
+    config = tiny.settings(epochs=1)
+    config = replace(config, distillation=replace(config.distillation, baseline=0.25))
+    others = tiny.teachers()
+    for teachers in (others, {"baseline": tiny.network(), **others}):
+        with pytest.raises(ModelError, match=r"distillation\.baseline is 0\.25.*not the baseline"):
+            distill(tiny.network(), teachers, records, config)
+    distill(tiny.network(), {**others, "baseline": tiny.network()}, records, config)
+
+
 @pytest.mark.parametrize("split", [TRAIN, VALIDATION])
 def test_split_without_pictures_is_refused(split: str, records: Records) -> None:
     splits = ["unused" if name == split else name for name in records.splits]

@@ -170,7 +170,10 @@ class DistillationConfig:
     weight: float = 0.5
     """Share of distillation in the objective; the loss on targets has the rest."""
     alpha: float = 0.5
-    """Share of the first strategy's teachers in the distillation."""
+    """Share of the first strategy's teachers in what ensembles have of the distillation."""
+    baseline: float = 0.0
+    """Share of the trained baseline in the distillation, as a teacher beside the ensembles; 0 is
+    the paper's method."""
     term: Literal["squared-error", "bernoulli-kl"] = "squared-error"
     """Squared error on logits (CPSD), or per-label Bernoulli KL (MLD, Yang et al., ICCV 2023)."""
     temperature: float = 1.0
@@ -181,6 +184,7 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.weight <= 1, "distillation.weight", self.weight, "between 0 and 1")
         _require(0 <= self.alpha <= 1, "distillation.alpha", self.alpha, "between 0 and 1")
+        _require_fraction("distillation.baseline", self.baseline)
         _require(
             self.temperature > 0, "distillation.temperature", self.temperature, "greater than 0"
         )

@@ -20,6 +20,8 @@ _STEP = 3
 _WEIGHT = 0.8
 """Share of distillation in the student's objective: chosen among 0.5, 0.8 and 1 on validation
 pictures (docs/evidence.md)."""
+_BASELINE = 1 / 3
+"""Share of the baseline in the distillation: that of each of two strategies."""
 _PARTS = 5
 """Parts of a partition where the settings do not say; with few labels there are fewer."""
 
@@ -27,8 +29,10 @@ _PARTS = 5
 def fast(config: RunConfig) -> RunConfig:
     """Return the fast form of ``config``.
 
-    Teachers share the first stages, as many as make up half of the backbone's operations, and start
-    where the baseline ended; their logits are stored for a view for every fourth epoch. The student
+    Teachers share the first stages of the baseline, as many as make up half of the backbone's
+    operations. The rest of them starts from the pretrained weights, which makes them differ from
+    the baseline, and this teaches beside them; without pretrained weights, or stages to share, they
+    start where the baseline ended. Logits are stored for a view for every fourth epoch. The student
     trains as long as the baseline and follows them more than in the paper. Teachers get the epochs
     that the budget then leaves, a quarter of the student's at most and one at least.
 
@@ -42,9 +46,11 @@ def fast(config: RunConfig) -> RunConfig:
     shared = shares.stages[halves[0]] if halves else 0.0
     strategies = len(config.partition.strategies)
     own = (1 - shared) * strategies * (config.partition.parts or _PARTS)
+    fresh = bool(halves) and config.model.weights != "none"
     # In forward passes of the whole network over all training pictures. A strategy's teachers train
-    # on a pass of their own, and those of all strategies store soft labels on one.
-    left = (BUDGET - 2 - _RESERVE) * _STEP * epochs - at_most * (shared + own)
+    # on a pass of their own; those of all strategies, and the baseline, store soft labels on one.
+    stored = shared + own + (1 - shared) * fresh
+    left = (BUDGET - 2 - _RESERVE) * _STEP * epochs - at_most * stored
     affordable = int(left / (strategies * shared + _STEP * own))
     return replace(
         config,
@@ -52,8 +58,13 @@ def fast(config: RunConfig) -> RunConfig:
             config.teachers,
             epochs=min(max(affordable, 1), at_most),
             shared_stages=halves[0] + 1 if halves else 0,
-            start="baseline",
+            start="fresh" if fresh else "baseline",
         ),
-        distillation=replace(config.distillation, views=at_most, weight=_WEIGHT),
+        distillation=replace(
+            config.distillation,
+            views=at_most,
+            weight=_WEIGHT,
+            baseline=_BASELINE if fresh else 0.0,
+        ),
         student=replace(config.student, epochs=None),
     )

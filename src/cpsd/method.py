@@ -32,6 +32,7 @@ from cpsd.evaluation.metrics import Metrics, average_precision
 from cpsd.evaluation.metrics import evaluate as evaluate_scores
 from cpsd.evaluation.metrics import mean_average_precision as mean_of_labels
 from cpsd.evaluation.predictions import collect, predict_logits
+from cpsd.evaluation.scoreboard import BASELINE
 from cpsd.labels import UNKNOWN, LabelSpace, Targets
 from cpsd.losses.objective import build_objective
 from cpsd.models.ensemble import MeanPredictor, TeacherEnsemble
@@ -120,7 +121,8 @@ def distill(
 
     Args:
         student: as ``predictor`` in ``fit``.
-        teachers: predictors over all labels by strategy, or their stored soft labels.
+        teachers: predictors over all labels by strategy, or their stored soft labels; the last is
+            called ``baseline`` where ``distillation.baseline`` gives that a share.
         records: as in ``fit``.
         config: as in ``fit``, and its ``distillation``.
         place: as in ``fit``.
@@ -128,7 +130,8 @@ def distill(
 
     Raises:
         DataError: as ``fit``, or soft labels that were stored for other labels, pictures or views.
-        ModelError: no teachers, or teachers over other labels than those of ``records``.
+        ModelError: no teachers, no baseline where it has a share, or teachers over other labels
+            than those of ``records``.
         TrainingError: as ``fit``.
     """
     rows = records.indices(TRAIN)
@@ -143,6 +146,12 @@ def distill(
         for teacher in teachers.values():
             _require_labels(teacher, records.labels)
         soft_labels = LiveSoftLabels(teachers, len(records.labels))
+    if config.distillation.baseline and soft_labels.strategies[-1] != BASELINE:
+        raise ModelError(
+            f"distillation.baseline is {config.distillation.baseline}, but of the teachers "
+            f"({', '.join(soft_labels.strategies)}) the last is not the baseline; give it as "
+            f"'{BASELINE}' after the others, or leave distillation.baseline out."
+        )
     return _fit(student, records, config, rows, columns, soft_labels, place, callbacks)
 
 

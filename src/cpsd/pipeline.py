@@ -90,9 +90,12 @@ class Pipeline:
         strategies = self.config.partition.strategies
         partitions = [self._partition(strategy) for strategy in strategies]
         baseline = self._baseline()
-        starts = [self._teachers_start(baseline)] if self.config.teachers.need_baseline else []
-        teachers = [self._teachers(partition, starts) for partition in partitions]
-        soft_labels = self._soft_labels(teachers)
+        made_of = self.config.teachers.need_baseline
+        teaches = self.config.distillation.baseline > 0
+        starts = [self._teachers_start(baseline)] if made_of or teaches else []
+        of = starts if made_of else []
+        teachers = [self._teachers(partition, of) for partition in partitions]
+        soft_labels = self._soft_labels([*teachers, *(starts if teaches else [])])
         student = self._student(soft_labels)
         predictions = [self._predictions(trained) for trained in (baseline, *teachers, student)]
         if len(teachers) > 1:

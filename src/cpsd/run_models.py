@@ -27,7 +27,7 @@ from cpsd.partition import LabelPartition, read_partition
 from cpsd.seeds import derive_seed
 
 TEACHERS_START = "teachers_start"
-"""Folder of a run with the trained baseline that its teachers are made of."""
+"""Folder of a run with the trained baseline that its teachers are made of, or that is one."""
 
 
 class RunModels:
@@ -120,11 +120,19 @@ class RunModels:
         with _told_what_to_remove(place):
             return load_ensemble(place, self.partition(strategy), make_model=make_model)
 
-    def ensembles(self, strategies: Sequence[str]) -> dict[str, TeacherEnsemble]:
-        """Return the run's ensembles by strategy, on one trunk where they share one."""
+    def teaching(self) -> dict[str, nn.Module]:
+        """Return what the student learns from, on one trunk where that is shared.
+
+        The ensembles by strategy and, where it has a share in the distillation, the baseline.
+        """
+        strategies = self.config.partition.strategies
         ensembles = {strategy: self.ensemble(strategy) for strategy in strategies}
-        join_trunks([teacher for ensemble in ensembles.values() for teacher in ensemble.teachers])
-        return ensembles
+        networks = [teacher for ensemble in ensembles.values() for teacher in ensemble.teachers]
+        baseline = {}
+        if self.config.distillation.baseline:
+            baseline[BASELINE] = self.predictor(TEACHERS_START)
+        join_trunks([*networks, *baseline.values()])
+        return {**ensembles, **baseline}
 
     def _foreign_model(self, place: Path) -> MakeModel | None:
         """Return the user's own factory, where the model in ``place`` is made by one."""

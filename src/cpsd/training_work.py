@@ -73,7 +73,6 @@ class TrainingWork:
         self.callbacks = callbacks
         self.counting = counting
         self._models = models
-        self._strategies = config.partition.strategies
 
     def label_graph(self, folder: Path) -> Cost:
         """Count the labels; write down which picture is in which split."""
@@ -205,12 +204,15 @@ class TrainingWork:
 
     def soft_labels(self, folder: Path) -> Cost:
         """Store the teachers' logits for every view of every training picture."""
-        ensembles = self._models.ensembles(self._strategies)
-        self._write_soft_labels(folder, ensembles)
+        teaching = self._models.teaching()
+        self._write_soft_labels(folder, teaching)
         # All of it, whatever an earlier attempt has done of it.
         num_views_in_all = len(self.records.indices(TRAIN)) * num_stored_views(self.config)
-        num_teachers = sum(ensemble.partition.num_parts for ensemble in ensembles.values())
-        flops = inference_cost(MeanPredictor([*ensembles.values()]), self.config, num_views_in_all)
+        num_teachers = sum(
+            predictor.partition.num_parts if isinstance(predictor, TeacherEnsemble) else 1
+            for predictor in teaching.values()
+        )
+        flops = inference_cost(MeanPredictor([*teaching.values()]), self.config, num_views_in_all)
         return replace(flops, images_forward=num_views_in_all * num_teachers)
 
     def soft_label_pieces(self, folder: Path) -> Pieces:
@@ -222,15 +224,15 @@ class TrainingWork:
         }
 
     def _soft_label_chunk(self, folder: Path, chunk: int) -> None:
-        self._write_soft_labels(folder, self._models.ensembles(self._strategies), chunk)
+        self._write_soft_labels(folder, self._models.teaching(), chunk)
 
     def _write_soft_labels(
-        self, folder: Path, ensembles: Mapping[str, nn.Module], chunk: int | None = None
+        self, folder: Path, teaching: Mapping[str, nn.Module], chunk: int | None = None
     ) -> None:
         with computing(self.config), self.counting("soft-labels") as progress:
             write_soft_labels(
                 folder / "soft_labels",
-                ensembles,
+                teaching,
                 self.records,
                 self.records.indices(TRAIN).tolist(),
                 image=self.config.image,

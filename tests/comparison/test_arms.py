@@ -58,6 +58,14 @@ def test_teachers_that_are_made_of_a_baseline_keep_the_one_that_is_configured() 
     assert BY_NAME["cpsd"].config(config, BUDGET, seed=7, teachers=5).training == CONFIG.training
 
 
+def test_a_baseline_that_teaches_is_the_one_that_is_configured_and_teaches_no_control() -> None:
+    config = replace(CONFIG, distillation=replace(CONFIG.distillation, baseline=0.25))
+    found = {name: BY_NAME[name].config(config, BUDGET, seed=7, teachers=5) for name in BY_NAME}
+    assert found["cpsd"].training == CONFIG.training
+    shares = {name: arm.distillation.baseline for name, arm in found.items()}
+    assert {name for name, share in shares.items() if not share} == {"self-kd", "ensemble-kd"}
+
+
 def test_one_strategy_alone_shares_teachers_and_soft_labels_with_the_method() -> None:
     for name, alpha in (("psd-c", 1.0), ("psd-d", 0.0)):
         config = config_of(name)

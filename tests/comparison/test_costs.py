@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ COSTS = {
 }
 PARTS = {"co-occurrence": 3, "dis-occurrence": 2}
 BY_NAME = {arm.name: arm for arm in ARMS}
+BOTH, FIRST = DistillationConfig(), DistillationConfig(alpha=1.0)
 
 
 @pytest.mark.parametrize(
@@ -49,27 +50,39 @@ def test_a_predictor_took_all_that_it_could_not_be_had_without(
 ) -> None:
     # The stages that an arm needs: a student needs no baseline.
     costs = {"baseline": BASELINE} if name.startswith("baseline") else COSTS
-    assert consumed(BY_NAME[name], alpha, PARTS, costs, shared=0.0) == expected
+    assert (
+        consumed(BY_NAME[name], DistillationConfig(alpha=alpha), PARTS, costs, shared=0.0)
+        == expected
+    )
 
 
 def test_one_cut_alone_takes_all_that_both_share_when_soft_labels_are_stored() -> None:
     # Of a view five teachers take 0.4 + 5 * 0.6 forward passes, those of one cut 0.4 + 3 * 0.6.
-    own, shared = (consumed(BY_NAME["psd-c"], 1.0, PARTS, COSTS, shared=s) for s in (0.0, 0.4))
+    own, shared = (consumed(BY_NAME["psd-c"], FIRST, PARTS, COSTS, shared=s) for s in (0.0, 0.4))
     assert shared.flops_forward == 900 + 2000 + round(5000 * 2.2 / 3.4)
     assert shared.seconds == pytest.approx(8 + 20 + 5 * 2.2 / 3.4)
     assert shared.images_forward == own.images_forward
     # All share where all are used, whatever they share.
-    assert consumed(BY_NAME["cpsd"], 0.5, PARTS, COSTS, shared=0.4) == consumed(
-        BY_NAME["cpsd"], 0.5, PARTS, COSTS, shared=0.0
+    assert consumed(BY_NAME["cpsd"], BOTH, PARTS, COSTS, shared=0.4) == consumed(
+        BY_NAME["cpsd"], BOTH, PARTS, COSTS, shared=0.0
     )
 
 
 def test_a_baseline_that_teachers_are_made_of_counts() -> None:
     costs = {**COSTS, "teachers-start": BASELINE}
-    made = consumed(BY_NAME["psd-c"], 1.0, PARTS, costs, shared=0.0)
-    assert made == consumed(BY_NAME["psd-c"], 1.0, PARTS, COSTS, shared=0.0) + BASELINE
+    made = consumed(BY_NAME["psd-c"], FIRST, PARTS, costs, shared=0.0)
+    assert made == consumed(BY_NAME["psd-c"], FIRST, PARTS, COSTS, shared=0.0) + BASELINE
     ensemble = consumed_by_teachers("teachers/co-occurrence", PARTS, costs)
     assert ensemble == COSTS["teachers/co-occurrence"] + BASELINE
+
+
+def test_a_baseline_that_teaches_counts_and_so_does_its_look_at_each_view() -> None:
+    costs = {**COSTS, "teachers-start": BASELINE}
+    teaching = replace(FIRST, baseline=0.25)
+    made = consumed(BY_NAME["psd-c"], teaching, PARTS, costs, shared=0.4)
+    # Of a view six teachers take 0.4 + 6 * 0.6 forward passes, those used 0.4 + 4 * 0.6.
+    assert made.flops_forward == 900 + 2000 + round(5000 * 2.8 / 4.0) + 1000
+    assert made.images_forward == 90 + 300 + round(500 * 4 / 6) + 100
 
 
 def test_the_long_baseline_never_costs_more_than_the_method() -> None:

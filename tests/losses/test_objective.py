@@ -86,6 +86,18 @@ def test_alpha_shares_out_the_distillation(
     assert sum(strategy_shares(alpha, len(strategies))) == pytest.approx(1.0)
 
 
+def test_the_baseline_has_its_share_and_alpha_shares_out_the_rest() -> None:
+    logits, targets, soft = batch(num_strategies=3)
+    settings = DistillationConfig(weight=0.5, alpha=0.25, baseline=0.2)
+    objective = build_objective(LossConfig(), settings, strategies=(*BOTH, "baseline"))
+    result = objective(logits, targets, soft)
+    shares = [0.8 * 0.25, 0.8 * 0.75, 0.2]
+    expected = sum(w * squared_error(logits, soft[:, s]).item() for s, w in enumerate(shares))
+    known = 0.5 * result.terms["classification"].item()
+    assert result.total.item() == pytest.approx(known + 0.5 * expected, rel=1e-6)
+    assert result.terms["baseline"].item() == pytest.approx(squared_error(logits, soft[:, 2]))
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_an_unlabelled_picture_adds_only_distillation(reduction: str) -> None:
     logits, targets, soft = batch()

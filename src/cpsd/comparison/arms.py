@@ -66,8 +66,8 @@ class Arm:
 
 
 def _method(config: RunConfig, budget: Budget) -> RunConfig:
-    if config.teachers.need_baseline:
-        return config  # its teachers are made of a baseline of training.epochs
+    if config.teachers.need_baseline or config.distillation.baseline:
+        return config  # its teachers are made of a baseline of training.epochs, or that is one
     # Written out, so that the baseline of its runs is the arm's and needs no training of its own.
     teachers = replace(config.teachers, epochs=teacher_config(config).training.epochs)
     return replace(_plain(config, budget), teachers=teachers)
@@ -88,13 +88,18 @@ def _one_whole_teacher(config: RunConfig, budget: Budget) -> RunConfig:
     teachers = replace(
         config.teachers, epochs=epochs, learning_rate=None, shared_stages=0, start="fresh"
     )
-    return _taught_by(replace(config, teachers=teachers), (WHOLE,))
+    return _taught_by(replace(without_baseline(config), teachers=teachers), (WHOLE,))
 
 
 def _whole_teachers(config: RunConfig, budget: Budget) -> RunConfig:
     copies = [f"{WHOLE}-{copy}" for copy in range(2, budget.whole_teachers + 1)]
-    equal = replace(config.distillation, alpha=1 / budget.whole_teachers)
+    equal = replace(config.distillation, alpha=1 / budget.whole_teachers, baseline=0.0)
     return _taught_by(replace(config, distillation=equal), (WHOLE, *copies))
+
+
+def without_baseline(config: RunConfig) -> RunConfig:
+    """Return the settings without the baseline among the student's teachers."""
+    return replace(config, distillation=replace(config.distillation, baseline=0.0))
 
 
 def _random_parts(config: RunConfig, budget: Budget) -> RunConfig:

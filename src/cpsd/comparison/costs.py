@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from cpsd.comparison.arms import CPSD, Arm, Budget
-from cpsd.config import RunConfig
+from cpsd.comparison.arms import CPSD, Arm, Budget, without_baseline
+from cpsd.config import DistillationConfig, RunConfig
 from cpsd.cost import BACKWARD, Cost, work
 from cpsd.evaluation.scoreboard import BASELINE, STUDENT, TEACHERS, ensemble_name
 from cpsd.losses.objective import strategy_shares
@@ -16,7 +16,12 @@ from cpsd.training_work import num_stored_views
 
 
 def consumed(
-    arm: Arm, alpha: float, parts: Mapping[str, int], costs: Mapping[str, Cost], *, shared: float
+    arm: Arm,
+    distillation: DistillationConfig,
+    parts: Mapping[str, int],
+    costs: Mapping[str, Cost],
+    *,
+    shared: float,
 ) -> Cost:
     """Return all that the predictor of one run took: its own training, its teachers, their passes.
 
@@ -26,17 +31,19 @@ def consumed(
 
     Args:
         arm: whose run it is.
-        alpha: ``distillation.alpha`` of the run.
+        distillation: as the run has it.
         parts: number of parts by strategy of the run.
         costs: of the run's stages.
         shared: ``shared_share`` of the run's settings.
     """
     if arm.predictor == BASELINE:
         return costs[BASELINE]
-    shares = strategy_shares(alpha, len(parts))
+    shares = strategy_shares(distillation.alpha, len(parts))
     taught_by = [name for name, share in zip(parts, shares, strict=True) if share > 0]
-    num_used = sum(parts[strategy] for strategy in taught_by)
-    stored = _stored_for(num_used, sum(parts.values()), costs[SOFT_LABELS], shared)
+    further = _further_teachers(distillation)
+    num_used = sum(parts[strategy] for strategy in taught_by) + further
+    num_teachers = sum(parts.values()) + further
+    stored = _stored_for(num_used, num_teachers, costs[SOFT_LABELS], shared)
     return costs[STUDENT] + stored + _trained(taught_by, costs) + _start(costs)
 
 
@@ -65,7 +72,7 @@ def consumed_by_teachers(
 
 
 def _start(costs: Mapping[str, Cost]) -> Cost:
-    """Return what the baseline took that all teachers are made of, where they are of one."""
+    """Return what the baseline took that all teachers are made of, or that is one of them."""
     return costs.get(START, Cost())
 
 
@@ -118,7 +125,7 @@ def whole_teachers(config: RunConfig, num_teachers: int, num_strategies: int, sh
     """
     common = num_stored_views(config) * shared
     of_method = _teacher_passes(config, num_teachers, num_strategies, shared) - common
-    of_one = _teacher_passes(config, 1, 1, shared) - common
+    of_one = _teacher_passes(without_baseline(config), 1, 1, shared) - common
     return int(of_method / of_one + 1e-9)  # a quotient may come out just below a whole number
 
 
@@ -131,9 +138,15 @@ def _teacher_passes(
     strategies store soft labels on one.
     """
     own = num_teachers * (1 - shared)
+    stored = own + _further_teachers(config.distillation) * (1 - shared)
     epochs = teacher_config(config).training.epochs
     training = epochs * (num_strategies * shared + (1 + BACKWARD) * own)
-    return training + num_stored_views(config) * (shared + own)
+    return training + num_stored_views(config) * (shared + stored)
+
+
+def _further_teachers(distillation: DistillationConfig) -> int:
+    """Return how many teachers there are beside those of parts: the baseline, or none."""
+    return 1 if distillation.baseline else 0
 
 
 def planned_passes(

@@ -240,7 +240,7 @@ class Comparison:
             self.config.seed + index,
             index % self.plan.num_teacher_sets,
             directory.path,
-            consumed(arm, config.distillation.alpha, parts, costs, shared=shared),
+            consumed(arm, config.distillation, parts, costs, shared=shared),
             {name: consumed_by_teachers(name, parts, costs) for name in arm.ensembles},
             anew,
         )

@@ -6,7 +6,8 @@ Baseline and teachers: ``total = classification``. Student (CPSD, section 3.4)::
 
 With one strategy its share is 1 (PSD-C, PSD-D); with two the shares are ``alpha`` and
 ``1 - alpha`` in the order the strategies are given; with more, the first has ``alpha`` and the
-others divide ``1 - alpha`` evenly.
+others divide ``1 - alpha`` evenly. Where the baseline teaches beside them, it has
+``distillation.baseline`` and they share the rest so.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class Objective:
     Args:
         loss: the loss on known targets.
         distillation: how the student follows its teachers; None for baseline and teachers.
-        strategies: the S strategies, in the order of the soft labels' second axis.
+        strategies: the S strategies, in the order of the soft labels' second axis; the last is the
+            baseline where that has a share in the distillation.
 
     Raises:
         ValueError: distillation without strategies or strategies without distillation, or a
@@ -62,8 +64,7 @@ class Objective:
             )
         if len({term_name(strategy) for strategy in self.strategies}) < len(self.strategies):
             raise ValueError(f"Strategies {self.strategies} must be distinct.")
-        alpha = 1.0 if self.distillation is None else self.distillation.alpha
-        object.__setattr__(self, "shares", strategy_shares(alpha, len(self.strategies)))
+        object.__setattr__(self, "shares", self._shares())
 
     def __call__(
         self, logits_BC: Tensor, targets_BC: Tensor, soft_labels_BSC: Tensor | None = None
@@ -93,6 +94,15 @@ class Objective:
             total = total + weight * share * term
             terms[term_name(strategy)] = term.detach()
         return LossTerms(total=total, terms=terms)
+
+    def _shares(self) -> tuple[float, ...]:
+        if self.distillation is None:
+            return ()
+        alpha, of_baseline = self.distillation.alpha, self.distillation.baseline
+        if not of_baseline:
+            return strategy_shares(alpha, len(self.strategies))
+        shares = strategy_shares(alpha, len(self.strategies) - 1)
+        return (*((1.0 - of_baseline) * share for share in shares), of_baseline)
 
     def _classification(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         loss = self.loss

@@ -188,11 +188,14 @@ def share_trunk(networks: Sequence[nn.Module], num_stages: int) -> None:
 
 
 def join_trunks(networks: Sequence[nn.Module]) -> None:
-    """Make one trunk of those that networks have already, where their weights are the same."""
+    """Make one trunk of what networks have as their first stages, where one stands on a trunk.
+
+    Those with other weights, and those on a trunk of other stages, are left as they are.
+    """
     trunks = [(trunk_of(network), network) for network in networks]
     first = next((trunk for trunk, _ in trunks if trunk is not None), None)
     if first is not None:
-        others = [n for trunk, n in trunks if trunk and trunk.num_stages == first.num_stages]
+        others = [n for t, n in trunks if t is None or t.num_stages == first.num_stages]
         _put_under_those_that_fit(first, others)
 
 
