@@ -117,17 +117,25 @@ def main(arguments: Sequence[str] | None = None, topics: Sequence[str] = TOPICS)
         if topic is not None:
             found[name] = topic
             say(f"{name}: {topic['seconds']:.0f} s", sys.stderr)
+            if not asked.smoke:  # at once: a later topic may be interrupted
+                keep(found, asked.out, topics)
     for line in table(found):
         say(line)
     crashed = [name for name in names if name not in found]
     if crashed:
         say(f"crashed: {', '.join(crashed)}", sys.stderr)
-    if not asked.smoke:
-        kept = json.loads(asked.out.read_text("utf-8"))["topics"] if asked.out.is_file() else {}
-        # In the table's order, whichever was measured last; topics that are gone are dropped.
-        every = {name: {**kept, **found}[name] for name in topics if name in {**kept, **found}}
-        write_json(asked.out, {"format_version": 1, "topics": every})
     return 1 if crashed else 0
+
+
+def keep(found: Mapping[str, dict[str, Any]], path: Path, topics: Sequence[str]) -> None:
+    """Write results beside those of other topics that the file has.
+
+    They are in the table's order, whichever was measured last; topics that are gone are dropped.
+    """
+    before = json.loads(path.read_text("utf-8"))["topics"] if path.is_file() else {}
+    every = {**before, **found}
+    ordered = {name: every[name] for name in topics if name in every}
+    write_json(path, {"format_version": 1, "topics": ordered})
 
 
 def say(line: str, stream: Any = None) -> None:  # noqa: ANN401 - what print takes

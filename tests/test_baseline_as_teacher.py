@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,14 @@ def test_the_students_loss_names_it(taught: Path) -> None:
     # The recipe's weight and alpha are a half each.
     expected = 0.5 * known + 0.5 * (terms @ [0.375, 0.375, 0.25])
     np.testing.assert_allclose([float(epoch["loss"]) for epoch in epochs], expected, rtol=1e-5)
+
+
+def test_the_page_says_that_it_teaches(taught: Path, finished: Path) -> None:
+    pages = [" ".join((run / "report.html").read_text().split()) for run in (taught, finished)]
+    words = "of the teacher ensembles and of the baseline (their share of the objective:"
+    assert [words in page for page in pages] == [True, False]
+    told = re.sub("<[^>]*>", "", pages[0][pages[0].index(words) :])
+    assert re.search(r"of that, the baseline's: 0\.25\S*, and of the rest, the first", told)
 
 
 def test_only_what_the_student_learns_from_is_made_anew_when_it_comes_to_teach(

@@ -74,6 +74,18 @@ def test_a_topic_that_crashes_is_told_after_the_others_have_run(
     assert list(json.loads((tmp_path / "results.json").read_text())["topics"]) == topics
 
 
+def test_what_was_measured_before_an_interruption_is_kept(
+    bench: ModuleType, topics: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "stopped_topic.py").write_text(
+        "def measure(*, smoke):\n    raise KeyboardInterrupt\n"
+    )
+    out = tmp_path / "results.json"
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["--out", str(out)], [topics[0], "stopped_topic", topics[1]])
+    assert list(json.loads(out.read_text())["topics"]) == [topics[0]]
+
+
 def test_topics_of_the_list_are_there(bench: ModuleType) -> None:
     folder = Path(bench.__file__ or "").parent
     assert all((folder / f"{name}.py").is_file() for name in bench.TOPICS)
