@@ -9,7 +9,9 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cpsd.errors import ModelError
@@ -116,6 +118,27 @@ def test_batch_norm_that_is_not_frozen_learns() -> None:
     for key in ("bn1.running_mean", "bn1.weight", "bn1.num_batches_tracked"):
         key = f"backbone.network.{key}"
         assert not torch.equal(before[key], after[key]), key
+
+
+def test_weights_with_folded_batch_norm_that_is_to_learn_are_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = timm.create_model("test_resnet", num_classes=0)  # its means 0, its variances 1
+    folded, whole = tmp_path / "folded.safetensors", tmp_path / "whole.safetensors"
+    save_file(network.state_dict(), folded)
+    build_classifier(LABELS, replace(RESNET, weights=str(folded), freeze_batch_norm=True))
+    save_file(
+        {k: v + 0.5 if "bn1.running_mean" in k else v for k, v in network.state_dict().items()},
+        whole,
+    )
+    build_classifier(LABELS, replace(RESNET, weights=str(whole)))
+    build_classifier(LABELS, RESNET)
+    assert not caplog.messages
+    for _ in range(2):
+        build_classifier(LABELS, replace(RESNET, weights=str(folded)))
+    [message] = caplog.messages
+    assert message.startswith(f"{folded} has no statistics of batch norm")
+    assert "--model.freeze_batch_norm true" in message
 
 
 def test_any_module_can_have_its_batch_norm_frozen() -> None:

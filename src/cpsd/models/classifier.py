@@ -1,8 +1,9 @@
 """The classifier: normalization, backbone and head; and the factories that make predictors."""
 
 import importlib
+import logging
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import cast
 
 import torch
@@ -12,9 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cpsd.errors import ModelError, UserError, did_you_mean
 from cpsd.labels import LabelSpace
 from cpsd.model_config import ModelConfig
-from cpsd.models.backbones import Backbone, build_backbone
+from cpsd.models.backbones import FROM_TIMM, NO_WEIGHTS, Backbone, build_backbone
 from cpsd.models.heads import HEADS
 from cpsd.models.label_information import LabelInformation
+
+logger = logging.getLogger(__name__)
 
 MakeModel = Callable[[LabelSpace], nn.Module]
 """Makes a predictor, images (B, 3, H, W) in [0, 1] to logits (B, C), over the given labels."""
@@ -131,11 +134,36 @@ def build_classifier(
         weights=config.weights,
         non_commercial=config.non_commercial_weights,
     )
+    learns_from_file = (
+        config.weights not in (FROM_TIMM, NO_WEIGHTS) and not config.freeze_batch_norm
+    )
+    if learns_from_file and _has_no_statistics(backbone):
+        _warn_of_folded_batch_norm(config.weights)
     return Classifier(
         backbone,
         HEADS[config.head](backbone.num_features, information.restricted_to(labels), config),
         normalization=_normalization(config.normalization, backbone),
         frozen_batch_norm=config.freeze_batch_norm,
+    )
+
+
+def _has_no_statistics(backbone: nn.Module) -> bool:
+    """Return whether its batch norm has the mean 0 and the variance 1 everywhere."""
+    norms = [layer for layer in backbone.modules() if isinstance(layer, _BatchNorm)]
+    tensors = [(norm.running_mean, norm.running_var) for norm in norms if norm.track_running_stats]
+    return bool(tensors) and all(
+        mean is not None and var is not None and not mean.any() and bool((var == 1).all())
+        for mean, var in tensors
+    )
+
+
+@cache  # a run makes a dozen networks of the same file
+def _warn_of_folded_batch_norm(weights: str) -> None:
+    logger.warning(
+        "%s has no statistics of batch norm, as where that was folded into weights. Trained so, "
+        "networks forget what they were pretrained for, and may answer the same to every picture; "
+        "take --model.freeze_batch_norm true with this file.",
+        weights,
     )
 
 
