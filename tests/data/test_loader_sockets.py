@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 LOAD = """
-import os, signal, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 import tiny
 from cpsd.config import ImageConfig
@@ -21,7 +21,8 @@ from cpsd.data.loading import training_loader
 remove_left_folders()
 records = tiny.write_pictures(Path(sys.argv[1]))
 loader = training_loader(
-    records, range(8), ImageConfig(size=8), batch_size=4, seed=0, num_views=1, workers=2
+    records, range(8), ImageConfig(size=8), batch_size=4, seed=0, num_views=1,
+    workers=4 if sys.argv[2] == "loaders killed late" else 2,
 )
 batches = iter(loader)
 next(batches)
@@ -30,6 +31,14 @@ if sys.argv[2] == "killed":
 if sys.argv[2] == "loaders killed":
     for worker in loader._iterator._workers:
         os.kill(worker.pid, signal.SIGKILL)
+    sys.exit(3)
+if sys.argv[2] == "loaders killed late":
+    # Stopped, they do not end when asked; the process waits for one and hears of another.
+    workers = [worker.pid for worker in loader._iterator._workers]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    kills = "; ".join(f"sleep 0.5; kill -KILL {worker}" for worker in workers)
+    subprocess.Popen(["/bin/sh", "-c", f"sleep 1; {kills}"])
     sys.exit(3)
 print(len(list(batches)))
 loader.close()
@@ -76,6 +85,15 @@ def test_killed_loaders_leave_nothing_when_the_process_that_started_them_ends(
     tmp_path: Path, temporary: Path
 ) -> None:
     assert load(tmp_path, temporary, "loaders killed").returncode != 0
+    assert os.listdir(temporary) == []  # noqa: PTH208
+
+
+def test_loaders_killed_while_the_process_that_started_them_ends_leave_nothing(
+    tmp_path: Path, temporary: Path
+) -> None:
+    done = load(tmp_path, temporary, "loaders killed late")
+    assert done.returncode == 3
+    assert "Error" not in done.stdout
     assert os.listdir(temporary) == []  # noqa: PTH208
 
 

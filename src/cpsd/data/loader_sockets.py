@@ -5,11 +5,13 @@ when the process is killed. Here all of them share one of the process that start
 says whose it is, so that the next one clears up what a killed one has left.
 """
 
+import atexit
 import multiprocessing
 import os
 import platform
 import re
 import shutil
+import signal
 import tempfile
 import zlib
 from contextlib import suppress
@@ -43,6 +45,8 @@ def share_one_folder() -> None:
     # As Python removes its own: after everything else that it does at the end of a process.
     Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
     settings["tempdir"] = folder
+    # Called before what Python does with processes at the end, which it was registered after.
+    atexit.register(_hear_no_more_of_loaders)
 
 
 def remove_left_folders() -> None:
@@ -56,6 +60,19 @@ def remove_left_folders() -> None:
             is_left = owner is not None and not is_another_process(int(owner[1]))
             if is_mine and is_left and str(folder) != own:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hear_no_more_of_loaders() -> None:
+    """Have the loss of a loading process raise nothing while this process ends.
+
+    torch raises it wherever the main process is when it hears of it, and so broke off the end of a
+    process before it came to the folder.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        except RuntimeError:  # heard of just now
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _settings() -> dict[str, Any]:
