@@ -86,6 +86,31 @@ def test_it_costs_a_further_teachers_look_at_each_view_and_its_own_training(taug
     )
 
 
+def test_a_comparison_counts_it_where_it_teaches_one_strategys_student(
+    digits: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "compared"
+    assert main([
+        "compare", str(digits), "--config", "demo", "--image.size", "16", "--partition.parts", "2",
+        "--training.epochs", "1", "--teachers.epochs", "1", "--distillation.views", "1",
+        "--machine.workers", "0", "--machine.accelerator", "cpu", "--out", str(out), *SETTINGS,
+        "--seeds", "1", "--arms", "psd-c", "--resamples", "20",
+    ]) == 0  # fmt: skip
+    rows = {
+        row["name"]: row["cost"] for row in json.loads((out / "compare.json").read_text())["rows"]
+    }
+    for arm, strategies in (
+        ("cpsd", ("co-occurrence", "dis-occurrence")),
+        ("psd-c", ("co-occurrence",)),
+    ):
+        took = {name: stage["cost"] for name, stage in stages_of(out / "runs" / arm / "0").items()}
+        of_students = ["teachers-start", "student", *(f"teachers/{name}" for name in strategies)]
+        looked = took["soft-labels"]["images_forward"] * (2 * len(strategies) + 1) // 5
+        assert rows[arm]["images_forward"] == looked + sum(
+            took[name]["images_forward"] for name in of_students
+        )
+
+
 def test_the_students_loss_names_it(taught: Path) -> None:
     with (taught / "student" / "metrics.csv").open(newline="") as stream:
         epochs = list(csv.DictReader(stream))

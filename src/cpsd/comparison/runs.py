@@ -297,8 +297,9 @@ def _parts(run: Path) -> dict[str, int]:
     manifest = run / "soft_labels" / "manifest.json"
     if not manifest.exists():
         return {}
-    strategies: list[str] = read_json(manifest)["strategies"]
+    teaching: list[str] = read_json(manifest)["strategies"]
     return {
         strategy: read_partition(run / "partitions" / f"{strategy}.json").num_parts
-        for strategy in strategies
+        for strategy in teaching
+        if strategy != BASELINE
     }
