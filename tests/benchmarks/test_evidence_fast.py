@@ -43,5 +43,10 @@ def test_the_smoke_form_runs_tells_and_goes_on(
     assert "fast, seed 0: run 2 of 4" in printed
     student = out / "runs/fast/0/student/model.safetensors"
     finished = student.stat().st_mtime_ns
-    evidence.main(command)
+    evidence.main([*command, "--arms", "fast"])
     assert student.stat().st_mtime_ns == finished
+    report = json.loads((out / "evidence.json").read_text())
+    assert [*report["arms"]] == ["baseline", "fast", "cpsd"]
+    assert [*report["differences"]] == [
+        "fast minus cpsd", "fast minus baseline", "cpsd minus baseline",
+    ]  # fmt: skip
