@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = settings(arguments)
     records, notices = load_records(config.data, seed=0)
     records = some(records, arguments.pictures)
-    wanted = {BASELINE, CPSD, *arguments.arms.split(",")}
+    wanted = {BASELINE, CPSD, *arguments.arms}
     compared = tuple(arm for arm in arms(arguments.long_epochs) if arm.name in wanted)
     plan = Plan(compared, arguments.seeds, arguments.seeds)
     folder = Path(arguments.out)
@@ -190,8 +190,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--long-epochs", type=int, default=68, help="of plain training at the fast form's price"
     )
+    further = (FAST, LONG)
     parser.add_argument(
-        "--arms", default=f"{FAST},{LONG}", help="only these beside baseline and cpsd"
+        "--arms",
+        nargs="+",
+        choices=further,
+        default=further,
+        help="only these beside baseline and cpsd",
     )
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="peak of the schedule")
     parser.add_argument("--resamples", type=int, default=2000, help="of the test pictures")

@@ -50,3 +50,7 @@ def test_the_smoke_form_runs_tells_and_goes_on(
     assert [*report["differences"]] == [
         "fast minus cpsd", "fast minus baseline", "cpsd minus baseline",
     ]  # fmt: skip
+    with pytest.raises(SystemExit) as refused:
+        evidence.main([*command, "--arms", "fsat"])
+    assert refused.value.code == 2
+    assert "'fsat'" in capsys.readouterr().err
