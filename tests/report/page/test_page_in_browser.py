@@ -1,7 +1,5 @@
 """The page in a real browser: what it draws, how it is operated, what it asks for."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,33 +9,21 @@ import pytest
 
 from cpsd.evaluation.prediction_files import read_predictions
 from cpsd.report.page import write_comparison_report, write_report
+from page_browser import CONTRASTS, NAMES, Visit, installed, switches
 from page_comparison import comparison
 from page_run import HOSTILE, make_run
 from page_sources import look_up
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-SWITCHES = (
-    "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--disable-quic",
-)  # fmt: skip
-DRAWN = ("#precision-recall svg path.line", "figure.graph svg")
-"""What is there once the page of a run is drawn."""
-DRAW_ALL = """() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(
-  () => resolve(dispatchEvent(new Event("beforeprint"))))))"""
-"""Two frames, until widths are known, and what a browser says before it prints."""
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    found = installed()
     if found is None:
         pytest.skip(f"no browser is there (looked for {', '.join(NAMES)})")
-    # Chromium's own sandbox does not work for root.
-    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
     with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=found, args=[*SWITCHES, *root])
+        browser = engine.chromium.launch(executable_path=found, args=switches())
         yield browser
         browser.close()
 
@@ -48,35 +34,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_run(tmp_path_factory.mktemp("runs") / "made", labels=labels, num_images=60)
     write_report(folder)
     return folder
-
-
-class Visit:
-    """A page that is open, with what it said and asked for."""
-
-    def __init__(
-        self, browser: Any, run: Path, *, drawn: tuple[str, ...] = DRAWN, **settings: Any
-    ) -> None:
-        self.context = browser.new_context(**settings)
-        self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto((run / "report.html").as_uri())
-        self.draw_all(drawn)
-
-    def draw_all(self, drawn: tuple[str, ...] = DRAWN) -> None:
-        """Have everything drawn that waits until it comes near the screen."""
-        self.page.evaluate(DRAW_ALL)
-        for selector in drawn:
-            self.page.wait_for_selector(selector)
-
-    def texts(self, selector: str) -> list[str]:
-        return [str(text) for text in self.page.locator(selector).all_text_contents()]
-
-    def first_column(self) -> list[str]:
-        return self.texts("#label-table tbody th")
 
 
 @pytest.fixture(scope="module")
@@ -319,41 +276,3 @@ def test_the_page_of_a_comparison_works_too(browser: Any, tmp_path: Path) -> Non
         (folder / "report.html").as_uri()
     }
     visit.context.close()
-
-
-CONTRASTS = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const known = new Map();
-  const channels = (text) => {
-    if (!known.has(text)) known.set(text, painted(text));
-    return known.get(text);
-  };
-  const painted = (text) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = text;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = getComputedStyle(one).backgroundColor;
-      if (channels(colour)[3] === 255) return colour;
-    }
-    return 'white';
-  };
-  const seen = new Map();
-  for (const element of document.querySelectorAll('main *, nav *')) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || element.closest('svg, [aria-hidden], :disabled, option')) continue;
-    const pair = getComputedStyle(element).color + ' on ' + ground(element);
-    if (!seen.has(pair)) {
-      const [a, b] = pair.split(' on ').map((one) => light(channels(one))).sort((x, y) => y - x);
-      seen.set(pair, (a + 0.05) / (b + 0.05));
-    }
-  }
-  return [...seen].filter(([, contrast]) => contrast < 4.5).map(([pair]) => pair);
-}"""
-"""Pairs of text and ground whose contrast is below what WCAG's level AA wants."""
