@@ -39,6 +39,17 @@ def freed_memory_kept() -> Iterator[None]:
         glibc.malloc_trim(0)
 
 
+def hand_back_freed_memory() -> None:
+    """Hand back now what has been kept, before a process is forked.
+
+    A forked process has its parent's pages for its own as soon as the parent writes to them, those
+    of freed blocks too: it would hold all that is kept a second time, for as long as it lives.
+    """
+    glibc = _glibc()
+    if glibc is not None:
+        glibc.malloc_trim(0)
+
+
 def _glibc() -> ctypes.CDLL | None:
     """Return the C library of this process, if it is glibc."""
     if sys.platform != "linux":

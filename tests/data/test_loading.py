@@ -2,6 +2,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,9 +21,12 @@ from cpsd.data.pixels import read_pixels
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN, view
 from cpsd.errors import DataError
+from cpsd.freed_memory import freed_memory_kept
+from cpsd.peak_memory import held_by_workers
 
 NUM_IMAGES = 11
 CONFIG = ImageConfig(size=8, horizontal_flip=True)
+BLOCK = 256 * 2**20
 
 
 @pytest.fixture
@@ -216,6 +220,20 @@ def test_loading_moves_no_global_generator(records: Records, workers: int) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux does")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+def test_workers_do_not_hold_what_was_freed_before_they_started(records: Records) -> None:
+    with freed_memory_kept():
+        np.ones(BLOCK, dtype=np.uint8)  # freed at once, and kept
+        loader = train_on(records, workers=1)
+        batches = iter(loader)
+        next(batches)
+        # Pages that a forked process shares are its own once its parent writes to them.
+        np.ones(BLOCK, dtype=np.uint8)
+        held = held_by_workers()
+        loader.close()
+    assert 0 < held < BLOCK // 2
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_workers_leave_no_process_and_no_shared_memory(records: Records, close: bool) -> None:
     def shared_memory() -> set[str]:

@@ -60,14 +60,16 @@ def test_one_value_of_an_arm_gives_no_verdict_however_large_the_difference() -> 
     for low, high, order in ((0.1, 0.2, "higher"), (-0.2, -0.1, "lower")):
         found = judged(gap(low, high, seeds=1, covers_seeds=False, note=note))
         assert found.outcome == "no verdict"
-        assert f"it is 15.0 points of mAP {order}, but another training" in found.text
+        ends = f"{100 * low:.1f} to {100 * high:.1f}"
+        said = f"15.0 points of mAP {order} (95 % interval {ends}, over test pictures alone), but"
+        assert f"{said} training both once more might turn that round." in found.text
         assert "This rests on 1 seed." in found.text
         assert found.text.endswith(note)
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_direction() -> None:
     found = judged(gap(-0.005, 0.0052, seeds=1, covers_seeds=False))
-    assert "their mAP is the same to 1 decimal, but another training" in found.text
+    assert "their mAP is the same to 1 decimal (95 % interval -0.5 to 0.5, over" in found.text
     assert "points of mAP higher" not in found.text
 
 

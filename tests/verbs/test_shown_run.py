@@ -22,6 +22,16 @@ def test_evaluate_without_data_shows_the_run(
     assert verdict["text"] in " ".join(printed.split())
 
 
+def test_a_folder_that_is_not_there_is_told_from_an_unfinished_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tmp_path / "rnus")]) == 2
+    assert "rnus is no folder; name the folder of a run" in said(capsys)
+    (tmp_path / "begun").mkdir()
+    assert main(["evaluate", str(tmp_path / "begun")]) == 2
+    assert "begun has no evaluation yet" in said(capsys)
+
+
 def test_the_test_split_is_shown_first(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(finished)]) == 0
     printed = capsys.readouterr().out

@@ -24,6 +24,7 @@ from cpsd.data.picture_dataset import Batch, Key, PartlyRead, PictureDataset
 from cpsd.data.records import Records
 from cpsd.data.views import PLAIN
 from cpsd.errors import DataError
+from cpsd.freed_memory import hand_back_freed_memory
 from cpsd.seeds import derive_seed
 from cpsd.shares import WHOLE, Share
 
@@ -51,7 +52,10 @@ class PictureLoader(DataLoader[Any]):
                 yield batch
 
     def _get_iterator(self) -> Any:  # noqa: ANN401 - torch's own has no public name
-        return super()._get_iterator() if self.num_workers == 0 else _Processes(self)
+        if self.num_workers == 0:
+            return super()._get_iterator()
+        hand_back_freed_memory()
+        return _Processes(self)
 
     def _readable(self, loaded: PartlyRead) -> Batch | DataError | None:
         """Return what could be read, or the first error where nobody asks for the rest."""

@@ -131,8 +131,8 @@ def _finding(difference: Interval, outcome: Outcome, arm: str, reference: str, m
         if float(by) == 0:
             found = f"their {metric} is the same to {decimals} decimal{'s' * (decimals > 1)}"
         return (
-            f"There is no verdict on {arm} against {reference}: {found}, but another training "
-            f"could turn that round, which the interval {low} to {high} does not cover."
+            f"There is no verdict on {arm} against {reference}: {found} (95 % interval {low} to "
+            f"{high}, over test pictures alone), but training both once more might turn that round."
         )
     return (
         f"No difference is shown between {arm} and {reference} (95 % interval of the difference "

@@ -75,6 +75,8 @@ def evaluate(arguments: Namespace) -> int:
     run = brought(arguments.run)
     data = command_line.data_config(arguments)
     if data.table is None and data.root is None:
+        if not run.is_dir():
+            raise RunError(f"{run} is no folder; name the folder of a run, as --out had it.")
         if not (run / "evaluation").is_dir():
             raise RunError(
                 f"{run} has no evaluation yet: finish the run, or name data to score on "
